@@ -1,0 +1,43 @@
+# Everything the project does, each target with its own set-up.
+PYTHON ?= python3
+PROFILE ?= digits
+VENV = .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/ready
+
+.PHONY: reproduce test lint unit notebooks benchmark clean lab
+
+reproduce: $(READY)  ## the four notebooks for PROFILE, and its figures
+	$(BIN)/python -m ubalkit.pipeline --profile $(PROFILE) --publish
+
+test: lint unit notebooks  ## every check
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: $(READY)
+	$(BIN)/python -m pytest tests
+
+# A folder of its own, made anew, so that nothing left by earlier runs can pass for a result.
+notebooks: $(READY)
+	rm -rf runs/nbval
+	UBALKIT_RUNS=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval --nbval-current-env \
+		--nbval-cell-timeout 600 --nbval-kernel-startup-timeout 180 -p no:cacheprovider notebooks
+
+benchmark: $(READY)  ## speed, as ratios
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+lab: $(READY)  ## the notebooks, interactively
+	$(BIN)/jupyter lab notebooks
+
+# A change of the lock or the package's metadata installs anew; nothing else does.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs

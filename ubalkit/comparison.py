@@ -1,0 +1,121 @@
+"""Comparing searches of equal budgets: best-of-n curves, differences, a verdict in words."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ubalkit import observations
+
+__all__ = ["expected_best", "best_of", "differences", "verdict"]
+
+
+def expected_best(values: np.ndarray, n) -> np.ndarray:
+    """Expected best of n draws from an empirical distribution, exactly.
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., n_values)
+    n : int or array of int, shape (n_sizes,)
+
+    Returns
+    -------
+    ndarray, shape (..., n_sizes)
+    """
+    values = np.sort(values, axis=-1)
+    below = np.arange(values.shape[-1] + 1) / values.shape[-1]
+    # The best of n is the k-th smallest value if all draws are at most it and not all below.
+    weights = np.diff(below ** np.atleast_1d(n)[:, None])
+    return values @ weights.T
+
+
+def best_of(
+    tables: Mapping[str, pd.DataFrame], metric: str, *, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Expected best accuracy after n networks of each arm, with bootstrap intervals.
+
+    Parameters
+    ----------
+    tables : mapping of arm to DataFrame
+        Observations.
+    metric : str
+    n_resamples : int
+        Bootstrap resamples of an arm's networks.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``arm``, ``n``, ``best``; ``low`` and ``high``, the 5 % and 95 % quantiles.
+    """
+    rng = np.random.default_rng(seed)
+    frames = []
+    for arm, table in tables.items():
+        values = observations.metric_values(observations.usable(table), metric).to_numpy()
+        sizes = np.unique(np.geomspace(1, len(values), 25).round().astype(int))
+        curves = expected_best(rng.choice(values, (n_resamples, len(values))), sizes)
+        low, high = np.quantile(curves, [0.05, 0.95], axis=0)
+        best = expected_best(values, sizes)
+        frames.append(pd.DataFrame({"arm": arm, "n": sizes, "best": best, "low": low, "high": high}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def differences(
+    tables: Mapping[str, pd.DataFrame],
+    metric: str,
+    *,
+    against: str,
+    n_few: int = 10,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much better each arm is than one of them, with 90 % bootstrap intervals.
+
+    Parameters
+    ----------
+    tables : mapping of arm to DataFrame
+    metric : str
+    against : str
+        The arm that the others are compared with.
+    n_few : int
+        Size of the small search whose expected best is compared.
+
+    Returns
+    -------
+    DataFrame
+        Index: arm and measure (``mean``, ``best of n_few``, ``best of all``);
+        columns ``difference``, ``low``, ``high``.
+    """
+    rng = np.random.default_rng(seed)
+    values = {arm: observations.usable(t)[metric].to_numpy() for arm, t in tables.items()}
+
+    def measures(x):
+        return {
+            "mean": x.mean(-1),
+            f"best of {n_few}": expected_best(x, n_few)[..., 0],
+            "best of all": x.max(-1),
+        }
+
+    resampled = {arm: measures(rng.choice(v, (n_resamples, len(v)))) for arm, v in values.items()}
+    rows = {}
+    for arm in tables:
+        if arm == against:
+            continue
+        observed, reference = measures(values[arm]), measures(values[against])
+        for measure in observed:
+            low, high = np.quantile(resampled[arm][measure] - resampled[against][measure], [0.05, 0.95])
+            rows[arm, measure] = {
+                "difference": observed[measure] - reference[measure],
+                "low": low,
+                "high": high,
+            }
+    return pd.DataFrame(rows).T.rename_axis(["arm", "measure"])
+
+
+def verdict(differences: pd.DataFrame, arm: str, against: str) -> str:
+    """The differences of an arm in one sentence; only what the intervals bear is called better or worse."""
+    words = []
+    for measure, row in differences.loc[arm].iterrows():
+        word = "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "not distinguishable"
+        words.append(f"{measure}: {word}")
+    return f"{arm} against {against}: " + "; ".join(words) + "."

@@ -1,0 +1,149 @@
+"""The image data sets that UBAL is trained on, as tensors.
+
+`digits` is embedded in scikit-learn; `mnist` is downloaded once, by
+torchvision.
+"""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ubalkit import paths
+
+__all__ = ["Dataset", "load", "NAMES"]
+
+_MNIST_FILES = {
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test images of one task.
+
+    Attributes
+    ----------
+    x_train, x_test : Tensor of float32, shape (n_images, n_pixels)
+        Pixels in [0, 1].
+    y_train, y_test : Tensor of int64, shape (n_images,)
+        Labels 0 … n_classes - 1.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    n_classes: int = 10
+
+    @property
+    def side(self) -> int:
+        """Pixels along one side of the square images."""
+        return round(self.x_train.shape[1] ** 0.5)
+
+    def to(self, device) -> "Dataset":
+        """The same data on another device."""
+        tensors = (self.x_train, self.y_train, self.x_test, self.y_test)
+        return Dataset(self.name, *(t.to(device) for t in tensors), self.n_classes)
+
+
+def load(name: str, *, n_train: int | None = None, root: str | Path | None = None) -> Dataset:
+    """Load a data set by name.
+
+    Parameters
+    ----------
+    name : {"digits", "mnist"}
+        ``digits``: scikit-learn's 1 797 images of 8 × 8, a fixed stratified
+        split into 1 347 for training and 450 for testing. ``mnist``: 60 000
+        and 10 000 images of 28 × 28.
+    n_train : int, optional
+        Only the first so many training images; all by default.
+    root : path, optional
+        Where the MNIST archives are or shall be; `paths.mnist()` by default.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or more training images than there are.
+    FileNotFoundError
+        If MNIST is neither there nor can be downloaded.
+    """
+    if name not in NAMES:
+        raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}.")
+    x_train, y_train, x_test, y_test = _LOADERS[name](Path(root) if root else paths.mnist())
+    if n_train is not None and not 1 <= n_train <= len(x_train):
+        raise ValueError(f"n_train = {n_train}; {name} has 1 to {len(x_train)} training images.")
+    images = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
+    labels = (torch.tensor(y, dtype=torch.int64) for y in (y_train[:n_train], y_test))
+    x_train, x_test = images
+    y_train, y_test = labels
+    return Dataset(name, x_train, y_train, x_test, y_test)
+
+
+def _digits(root: Path):
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    x, y = load_digits(return_X_y=True)
+    x_train, x_test, y_train, y_test = train_test_split(x / 16, y, test_size=450, stratify=y, random_state=0)
+    return x_train, y_train, x_test, y_test
+
+
+def _mnist(root: Path):
+    raw = root / "MNIST" / "raw"
+    if not all((raw / file).is_file() for file in _MNIST_FILES):
+        _download_mnist(root)
+    # The archives are read here rather than through torchvision, so that a
+    # search on a bare GPU machine needs torch alone.
+    parts = [_read_idx(raw / file, md5) for file, md5 in _MNIST_FILES.items()]
+    x_train, y_train, x_test, y_test = parts
+    return x_train.reshape(60_000, -1) / 255, y_train, x_test.reshape(10_000, -1) / 255, y_test
+
+
+def _read_idx(file: Path, md5: str) -> np.ndarray:
+    packed = file.read_bytes()
+    if hashlib.md5(packed, usedforsecurity=False).hexdigest() != md5:
+        raise ValueError(f"{file} is damaged (its MD5 is not {md5}); delete it and load again.")
+    header = 16 if "images" in file.name else 8
+    return np.frombuffer(gzip.decompress(packed), np.uint8, offset=header)
+
+
+def _download_mnist(root: Path) -> None:
+    try:
+        MNIST = _torchvision_mnist()
+        MNIST(paths.writable(root), train=True, download=True)
+    except Exception as error:
+        raise FileNotFoundError(
+            f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}); connect to "
+            f"the network, or put the four archives into {root / 'MNIST' / 'raw'} or set UBALKIT_MNIST."
+        ) from error
+
+
+def _torchvision_mnist():
+    try:
+        from torchvision.datasets import MNIST
+    except RuntimeError:
+        # The registry's torchvision is built against CUDA; beside a CPU-only
+        # torch its compiled operators are absent and its import fails on
+        # their names. The data sets need none of them: declaring is enough.
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        from torchvision.datasets import MNIST
+    return MNIST
+
+
+_LOADERS = {"digits": _digits, "mnist": _mnist}
+NAMES = tuple(_LOADERS)

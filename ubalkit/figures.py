@@ -1,0 +1,259 @@
+"""Figures: for each, a function that makes the frame behind it and one that draws it.
+
+Every style decision is here and in ``style.mplstyle``: symbols as in the
+paper, two colours that colour-blind readers can tell apart.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from ubalkit.attribution import Attribution
+
+__all__ = [
+    "symbol",
+    "LABELS",
+    "COLORS",
+    "fig3_frame",
+    "fig3",
+    "spread",
+    "selection",
+    "quality",
+    "importance",
+    "ranges",
+    "arms",
+    "best_of",
+    "save",
+]
+
+LABELS = {"test_accuracy": "testing accuracy", "backprojection_accuracy": "back-projection accuracy"}
+ENSEMBLES = {"test_accuracy": r"$\mathcal{E}_{test}$", "backprojection_accuracy": r"$\mathcal{E}_{backproj}$"}
+COLORS = {"test_accuracy": "#0072B2", "backprojection_accuracy": "#D55E00"}
+
+plt.style.use(Path(__file__).with_name("style.mplstyle"))
+
+
+def symbol(name: str) -> str:
+    """The paper's symbol of a hyperparameter: ``beta_2`` becomes β₂ᶠ, set as mathematics."""
+    match = re.fullmatch(r"(beta|gamma)(F|B)?_(\d+)", name)
+    if not match:
+        return name
+    letter, direction, layer = match.groups()
+    return rf"$\{letter}_{layer}^{direction or 'F'}$"
+
+
+def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What Fig. 3 shows: the points and the running means.
+
+    Parameters
+    ----------
+    attributions : mapping of metric to Attribution
+
+    Returns
+    -------
+    points : DataFrame
+        ``metric``, ``index``, ``hyperparameter``, ``value``, ``shap``.
+    curves : DataFrame
+        ``metric`` and the columns of `Attribution.curves`.
+    """
+    points, curves = [], []
+    for metric, attribution in attributions.items():
+        shap = pd.DataFrame(attribution.values, attribution.table.index, attribution.names)
+        long = shap.melt(var_name="hyperparameter", value_name="shap", ignore_index=False)
+        value = attribution.table[attribution.names].melt(ignore_index=False)["value"]
+        points.append(long.assign(value=value.to_numpy(), metric=metric).reset_index())
+        curves.append(attribution.curves().assign(metric=metric))
+    return pd.concat(points, ignore_index=True), pd.concat(curves, ignore_index=True)
+
+
+def fig3(points: pd.DataFrame, curves: pd.DataFrame, quality: Mapping[str, float] | None = None):
+    """Fig. 3 of the paper: SHAP values of each hyperparameter along its value, for both ensembles.
+
+    Points are configurations; lines are running means; bands hold 90 % of the
+    ensemble's members.
+
+    Parameters
+    ----------
+    points, curves : DataFrame
+        From `fig3_frame`.
+    quality : mapping of metric to float, optional
+        Held-out R², shown in the legend.
+
+    Returns
+    -------
+    Figure
+    """
+    names = list(dict.fromkeys(curves["hyperparameter"]))
+    n_columns = min(4, len(names) + 1)
+    n_rows = -(-(len(names) + 1) // n_columns)
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(2.35 * n_columns, 2.3 * n_rows), sharey=True, squeeze=False
+    )
+    for ax, name in zip(axes.flat, names):
+        here = points[points["hyperparameter"] == name]
+        # In a shuffled order, so that neither ensemble hides the other.
+        here = here.sample(frac=1, random_state=0)
+        ax.scatter(
+            here["value"], here["shap"], s=3, alpha=0.25, lw=0, c=here["metric"].map(COLORS), rasterized=True
+        )
+        for metric, curve in curves[curves["hyperparameter"] == name].groupby("metric", sort=False):
+            ax.fill_between(
+                curve["value"], curve["low"], curve["high"], color=COLORS[metric], alpha=0.45, lw=0
+            )
+            ax.plot(curve["value"], curve["mean"], color=COLORS[metric], lw=1.5, label=metric)
+        ax.axhline(0, color="#444444", lw=0.7, zorder=1.5)
+        ax.xaxis.set_major_locator(plt.MaxNLocator(5, steps=[2, 5, 10]))
+        ax.set(xlabel=symbol(name), xlim=(curve["value"].min(), curve["value"].max()))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("SHAP value")
+    low, high = points["shap"].quantile([0.001, 0.999])
+    margin = 0.05 * (high - low)
+    axes.flat[0].set_ylim(low - margin, high + margin)
+    for ax in axes.flat[len(names) :]:
+        ax.axis("off")
+    _fig3_legend(axes.flat[len(names)], curves["metric"].unique(), quality or {})
+    return figure
+
+
+def _fig3_legend(ax, metrics, quality: Mapping[str, float]) -> None:
+    handles = [plt.Line2D([], [], color=COLORS[m], marker="o", ms=3.5, mfc=COLORS[m], mew=0) for m in metrics]
+    labels = [
+        f"{ENSEMBLES[m]}  {LABELS[m]}" + (f"\n   held-out $R^2$ = {quality[m]:.2f}" if m in quality else "")
+        for m in metrics
+    ]
+    ax.legend(handles, labels, loc="center left", bbox_to_anchor=(-0.05, 0.62), fontsize=8, labelspacing=0.9)
+    note = "point: one trained network\nline: running mean\nband: 90 % of the members"
+    ax.text(0.0, 0.02, note, transform=ax.transAxes, fontsize=7.5, color="#444444", linespacing=1.5)
+
+
+def spread(table: pd.DataFrame):
+    """Distribution of both metrics over the observations."""
+    figure, axes = plt.subplots(1, len(LABELS), figsize=(7, 2.3), sharey=True)
+    for ax, (metric, label) in zip(axes, LABELS.items()):
+        ax.hist(
+            table[metric],
+            bins=np.linspace(-0.025, 1.025, 43),
+            color=COLORS[metric],
+            edgecolor="white",
+            lw=0.4,
+        )
+        ax.set(xlabel=label, xlim=(-0.03, 1.03))
+    axes[0].set_ylabel("networks")
+    return figure
+
+
+def quality(predicted: Mapping[str, np.ndarray], table: pd.DataFrame):
+    """Held-out predictions against what was observed, an axis a metric."""
+    figure, axes = plt.subplots(1, len(predicted), figsize=(6, 3), sharey=True, squeeze=False)
+    rng = np.random.default_rng(0)
+    for ax, (metric, values) in zip(axes.flat, predicted.items()):
+        # Accuracies move in steps; a little jitter shows how many share one.
+        observed = table[metric] + rng.uniform(-0.012, 0.012, len(table))
+        ax.scatter(observed, values, s=4, alpha=0.35, lw=0, color=COLORS[metric])
+        ax.plot([0, 1], [0, 1], color="#444444", lw=0.8)
+        ax.set(xlabel=f"observed {LABELS[metric]}", xlim=(-0.03, 1.03), ylim=(-0.15, 1.15))
+        ax.set_aspect("equal", adjustable="box")
+    axes[0, 0].set_ylabel("predicted, held out")
+    return figure
+
+
+def selection(selections: Mapping[str, pd.DataFrame]):
+    """Cross-validated R² of each size and weight decay of the meta-model, an axis a metric."""
+    figure, axes = plt.subplots(
+        1, len(selections), figsize=(3.1 * len(selections), 2.2), sharey=True, squeeze=False
+    )
+    for ax, (metric, frame) in zip(axes.flat, selections.items()):
+        grid = frame["r2"].unstack("weight_decay")
+        grid.index = [f"{n_h} × {d_h}" for n_h, d_h in grid.index]
+        grid.columns = [f"{decay:g}" for decay in grid.columns]
+        sns.heatmap(
+            grid, annot=True, fmt=".3f", cmap="Blues", cbar=False, linewidths=1, ax=ax, annot_kws={"size": 8}
+        )
+        ax.set(title=LABELS[metric], xlabel="weight decay", ylabel="")
+        ax.tick_params(length=0, labelrotation=0)
+    axes[0, 0].set_ylabel(r"$n_h$ × $d_h$")
+    return figure
+
+
+def importance(importances: Mapping[str, pd.DataFrame]):
+    """Mean absolute SHAP values of both ensembles; whiskers hold 90 % of the members."""
+    names = next(iter(importances.values())).index
+    figure, ax = plt.subplots(figsize=(4.6, 0.42 * len(names) + 0.7))
+    height = 0.8 / len(importances)
+    for k, (metric, frame) in enumerate(importances.items()):
+        y = np.arange(len(names)) + (k - (len(importances) - 1) / 2) * height
+        frame = frame.loc[names]
+        ax.barh(y, frame["importance"], height * 0.9, color=COLORS[metric], label=LABELS[metric])
+        ax.hlines(y, frame["low"], frame["high"], color="black", lw=1)
+    ax.set(xlabel="mean |SHAP value|", yticks=range(len(names)), yticklabels=map(symbol, names))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def ranges(recommendations: Mapping, attribution: Attribution):
+    """The ranges that each recommendation keeps (bars) and the values at which it freezes (dots)."""
+    names = attribution.names
+    figure, ax = plt.subplots(figsize=(5.2, 0.42 * len(names) + 0.7))
+    step = 0.5 / len(recommendations)
+    for k, ((label, r), color) in enumerate(zip(recommendations.items(), sns.color_palette())):
+        y = {name: j + (k - (len(recommendations) - 1) / 2) * step for j, name in enumerate(names)}
+        for name, (low, high) in r.ranges.items():
+            ax.hlines(y[name], low, high, color=color, lw=5)
+        ax.plot(list(r.freeze.values()), [y[name] for name in r.freeze], "o", color=color, ms=5)
+        ax.plot([], [], color=color, lw=5, label=label)
+    ax.plot([], [], "o", color="#666666", label="frozen at")
+    ax.set(xlim=(-0.02, 1.02), yticks=range(len(names)), yticklabels=map(symbol, names), xlabel="value")
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def arms(tables: Mapping[str, pd.DataFrame], metric: str):
+    """Distributions of a metric in the arms of a comparison, and their medians."""
+    frame = pd.concat({name: table[metric] for name, table in tables.items()}, names=["arm"]).reset_index()
+    figure, ax = plt.subplots(figsize=(6.2, 0.62 * len(tables) + 0.8))
+    palette = sns.color_palette(n_colors=len(tables))
+    sns.stripplot(
+        frame,
+        y="arm",
+        x=metric,
+        hue="arm",
+        palette=palette,
+        size=2.4,
+        jitter=0.28,
+        alpha=0.5,
+        ax=ax,
+        legend=False,
+    )
+    for k, table in enumerate(tables.values()):
+        ax.plot([table[metric].median()] * 2, [k - 0.36, k + 0.36], color="black", lw=2)
+    ax.set(xlabel=f"{LABELS.get(metric, metric)}  (bar: median)", ylabel="")
+    return figure
+
+
+def best_of(frame: pd.DataFrame, metric: str):
+    """Best accuracy after n networks, an arm a line, with 90 % bootstrap bands."""
+    figure, ax = plt.subplots(figsize=(5.2, 3.1))
+    for (arm, curve), color in zip(frame.groupby("arm", sort=False), sns.color_palette()):
+        ax.fill_between(curve["n"], curve["low"], curve["high"], color=color, alpha=0.2, lw=0)
+        ax.plot(curve["n"], curve["best"], color=color, label=arm)
+    ax.set(xscale="log", xlabel="networks trained", ylabel=f"best {LABELS.get(metric, metric)}")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def save(figure, folder: Path, name: str) -> Path:
+    """Write a figure as PNG and PDF; the PNG's path."""
+    for suffix in ("pdf", "png"):
+        # Without dates, so that equal figures are equal files.
+        metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+        figure.savefig(folder / f"{name}.{suffix}", metadata=metadata)
+    return folder / f"{name}.png"

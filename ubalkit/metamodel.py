@@ -1,0 +1,287 @@
+"""Meta-models: ensembles of MLPs that predict a metric from the hyperparameters.
+
+The paper's Section 3 and Fig. 2: an MLP regressor with n_h hidden layers of
+d_h units, trained on observations; an ensemble of them for each metric
+(E_test and E_backproj). Here every member is trained on a bootstrap resample,
+and what it has not seen measures how far it can be believed.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from ConfigSpace import ConfigurationSpace
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from ubalkit import observations
+from ubalkit import space as spaces
+
+__all__ = ["Ensemble", "fit", "load", "ARCHITECTURES", "WEIGHT_DECAYS"]
+
+#: (n_h, d_h) and weight decays among which cross-validation chooses.
+ARCHITECTURES = ((1, 32), (1, 64), (2, 32))
+WEIGHT_DECAYS = (1e-3, 3e-3, 1e-2)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """MLPs trained on resamples of the same observations.
+
+    Attributes
+    ----------
+    metric : str
+        What is predicted.
+    space : ConfigurationSpace
+    members : list of nn.Sequential
+        float64; from unit-cube coordinates (n, d) to the metric (n, 1).
+    quality : DataFrame
+        ``r2`` and ``spearman`` on held-out rows, and ``n`` of them: the
+        ensemble (each row predicted by the members that have not seen it),
+        then each member (its out-of-bag rows).
+    held_out : ndarray, shape (n_observations,)
+        Mean prediction for each row fitted, of the members that have not seen
+        it; NaN where all have.
+    selection : DataFrame
+        Cross-validated R² of each architecture and weight decay.
+    n_observations, n_failed : int
+        Rows fitted, and rows left out because their status is not ok.
+    """
+
+    metric: str
+    space: ConfigurationSpace
+    members: list[nn.Sequential]
+    quality: pd.DataFrame
+    held_out: np.ndarray
+    selection: pd.DataFrame
+    n_observations: int
+    n_failed: int
+
+    @property
+    def r2(self) -> float:
+        """Held-out R² of the ensemble."""
+        return float(self.quality.loc["ensemble", "r2"])
+
+    @property
+    def chosen(self) -> dict:
+        """The n_h, d_h and weight decay that cross-validation chose."""
+        best = self.selection["r2"].idxmax()
+        n_h, d_h, decay = best
+        return {"n_h": int(n_h), "d_h": int(d_h), "weight_decay": float(decay)}
+
+    def predict_unit(self, unit: np.ndarray) -> np.ndarray:
+        """Predictions of every member at unit-cube coordinates: (n, d) to (n_members, n)."""
+        return _predict(self.members, unit)
+
+    def save(self, path: Path) -> None:
+        """Write the ensemble as JSON."""
+        plain = {
+            "metric": self.metric,
+            "space": self.space.to_serialized_dict(),
+            "members": [[p.tolist() for p in member.parameters()] for member in self.members],
+            "quality": self.quality.to_dict("index"),
+            "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
+            "selection": self.selection.reset_index().to_dict("list"),
+            "n_observations": self.n_observations,
+            "n_failed": self.n_failed,
+        }
+        path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
+
+    def predict(self, table: pd.DataFrame) -> np.ndarray:
+        """Mean prediction of the members for configurations, (n,)."""
+        return self.predict_unit(spaces.to_unit(self.space, table)).mean(0)
+
+
+def load(path: Path) -> Ensemble:
+    """Read an ensemble that `Ensemble.save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no ensemble at {path}; notebook 02_metamodel makes it.")
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    members = []
+    for arrays in plain["members"]:
+        tensors = [torch.tensor(a, dtype=torch.float64) for a in arrays]
+        members.append(_module(list(zip(tensors[::2], tensors[1::2]))))
+    return Ensemble(
+        plain["metric"],
+        ConfigurationSpace.from_serialized_dict(plain["space"]),
+        members,
+        pd.DataFrame.from_dict(plain["quality"], orient="index"),
+        np.array(plain["held_out"], dtype=float),
+        pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
+        plain["n_observations"],
+        plain["n_failed"],
+    )
+
+
+def fit(
+    table: pd.DataFrame,
+    metric: str,
+    space: ConfigurationSpace | None = None,
+    *,
+    n_members: int = 10,
+    n_folds: int = 5,
+    architectures: Sequence[tuple[int, int]] = ARCHITECTURES,
+    weight_decays: Sequence[float] = WEIGHT_DECAYS,
+    steps: int = 600,
+    seed: int = 0,
+) -> Ensemble:
+    """Fit an ensemble to observations.
+
+    n_h, d_h and the weight decay are those with the best R² in k-fold
+    cross-validation on the same observations; the members are then trained
+    on bootstrap resamples.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Observations; see `ubalkit.observations`.
+    metric : str
+        A column of the table.
+    space : ConfigurationSpace, optional
+        UBAL's seven hyperparameters by default.
+    n_members, n_folds : int
+    architectures : sequence of (n_h, d_h)
+        Numbers of hidden layers and of tanh units in each.
+    weight_decays : sequence of float
+        L2 penalties on the weights, relative to the mean squared error of the
+        standardised metric.
+    steps : int
+        Of full-batch Adam, its rate falling to zero along a half cosine.
+    seed : int
+
+    Returns
+    -------
+    Ensemble
+
+    Raises
+    ------
+    ValueError
+        For an unknown or constant metric, or fewer usable rows than twice
+        the number of hyperparameters plus the number of folds.
+    """
+    space = space or spaces.ubal()
+    values = observations.metric_values(table, metric)
+    rows = observations.usable(table)
+    x = torch.as_tensor(spaces.to_unit(space, rows), dtype=torch.float32)
+    y = values.loc[rows.index].to_numpy(float)
+    needed = 2 * x.shape[1] + n_folds
+    if len(rows) < needed:
+        raise ValueError(f"{len(rows)} usable observations are too few to fit; at least {needed} are needed.")
+    if not np.isfinite(y).all():
+        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
+    if np.ptp(y) == 0:
+        raise ValueError(f"{metric} is constant at {y[0]:g}: there is nothing to explain.")
+    mean, std = y.mean(), y.std()
+    target = torch.as_tensor((y - mean) / std, dtype=torch.float32)
+    rng = np.random.default_rng(seed)
+    # One generator of the initial weights, drawn from in a fixed order.
+    generator = torch.Generator().manual_seed(int(rng.integers(2**32)))
+
+    folds = rng.permutation(len(y)) % n_folds
+    seen = torch.as_tensor(np.array([folds != k for k in range(n_folds)]), dtype=torch.float32)
+    scores = {}
+    for n_h, d_h in architectures:
+        # All folds and weight decays of an architecture train as one batch.
+        decays = torch.tensor(weight_decays).repeat_interleave(n_folds)
+        networks = _train(x, target, seen.repeat(len(weight_decays), 1), n_h, d_h, decays, steps, generator)
+        predictions = _forward(networks, x).detach().reshape(len(weight_decays), n_folds, -1)
+        for decay, predicted in zip(weight_decays, predictions):
+            held_out = predicted.gather(0, torch.as_tensor(folds)[None])[0].numpy()
+            scores[n_h, d_h, decay] = _scores(target.numpy(), held_out)
+    selection = pd.DataFrame(scores).T.rename_axis(["n_h", "d_h", "weight_decay"])
+    n_h, d_h, decay = selection["r2"].idxmax()
+
+    # A resample is a vector of counts, which weights the rows' errors.
+    counts = torch.as_tensor(rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=n_members))
+    decays = torch.full((n_members,), decay)
+    networks = _train(x, target, counts.float(), int(n_h), int(d_h), decays, steps, generator)
+    members = [_member([p[k] for p in networks], mean, std) for k in range(n_members)]
+    predicted = _predict(members, spaces.to_unit(space, rows))
+    out_of_bag = np.where(counts == 0, predicted, np.nan)
+    held_out = _mean_of_known(out_of_bag)
+    quality = {"ensemble": _scores(y, held_out)}
+    quality |= {f"member {k}": _scores(y, values) for k, values in enumerate(out_of_bag)}
+    quality = pd.DataFrame(quality).T.astype({"n": int})
+    return Ensemble(metric, space, members, quality, held_out, selection, len(y), len(table) - len(rows))
+
+
+def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        x = torch.as_tensor(np.asarray(unit, dtype=float))
+        return torch.stack([member(x).squeeze(1) for member in members]).numpy()
+
+
+def _mean_of_known(predictions: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(predictions)
+    total, count = np.where(known, predictions, 0).sum(0), known.sum(0)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
+def _scores(y: np.ndarray, predicted: np.ndarray) -> dict:
+    known = ~np.isnan(predicted)
+    y, predicted = y[known], predicted[known]
+    residual = np.mean((y - predicted) ** 2) / np.var(y)
+    return {"r2": 1 - residual, "spearman": spearmanr(y, predicted)[0], "n": len(y)}
+
+
+def _train(x, y, row_weights, n_h, d_h, decays, steps, generator) -> list[Tensor]:
+    """Train networks side by side, one a row of `row_weights`; weights and biases in turn."""
+    n_networks, widths = len(row_weights), [x.shape[1]] + [d_h] * n_h + [1]
+    parameters = []
+    for fan_in, fan_out in itertools.pairwise(widths):
+        weights = torch.randn(n_networks, fan_in, fan_out, generator=generator) / fan_in**0.5
+        parameters += [weights, torch.zeros(n_networks, 1, fan_out)]
+    # Inputs centred to unit variance train faster; folded into the first
+    # layer at the end, so that members take unit-cube coordinates.
+    scaled = (x - 0.5) * 12**0.5
+    row_weights = row_weights / row_weights.sum(1, keepdim=True)
+    for p in parameters:
+        p.requires_grad_()
+    optimizer = torch.optim.Adam(parameters, lr=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        error = (row_weights * (_forward(parameters, scaled) - y) ** 2).sum()
+        penalty = sum((decays * (w**2).sum((1, 2))).sum() for w in parameters[::2])
+        (error + penalty).backward()
+        optimizer.step()
+        schedule.step()
+    first, bias = parameters[0].detach(), parameters[1].detach()
+    folded = first * 12**0.5
+    bias = bias - 0.5 * folded.sum(1, keepdim=True)
+    return [folded, bias, *(p.detach() for p in parameters[2:])]
+
+
+def _forward(parameters: list[Tensor], x: Tensor) -> Tensor:
+    a = x.expand(len(parameters[0]), -1, -1)
+    for k in range(0, len(parameters), 2):
+        a = torch.baddbmm(parameters[k + 1], a, parameters[k])
+        a = a.tanh() if k + 2 < len(parameters) else a
+    return a.squeeze(2)
+
+
+def _member(parameters: list[Tensor], mean: float, std: float) -> nn.Sequential:
+    layers = [(w.T.double().contiguous(), b[0].double()) for w, b in zip(parameters[::2], parameters[1::2])]
+    weights, bias = layers[-1]
+    return _module([*layers[:-1], (weights * std, bias * std + mean)])
+
+
+def _module(layers: list[tuple[Tensor, Tensor]]) -> nn.Sequential:
+    modules = []
+    for weights, bias in layers:
+        linear = nn.Linear(*reversed(weights.shape), dtype=torch.float64)
+        linear.weight.data, linear.bias.data = weights, bias
+        # Deep SHAP needs every activation to be a module of its own.
+        modules += [linear, nn.Tanh()]
+    return nn.Sequential(*modules[:-1]).requires_grad_(False)

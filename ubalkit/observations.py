@@ -1,0 +1,214 @@
+"""The observation table: one row a configuration, what was set and what came out.
+
+Columns: the hyperparameters in their order, ``test_accuracy``,
+``backprojection_accuracy`` and ``status`` (``ok``, or ``failed`` where the
+network diverged). The index, named ``index``, says which configuration of the
+profile a row is.
+
+Two kinds of file hold tables. A recorded table is ``observations.csv`` with
+``observations.json`` beside it, which says what made it. A chunk is one
+file, written whole or not at all. Both carry a SHA-256 that reading checks.
+"""
+
+import hashlib
+import io
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ubalkit import space as spaces
+from ubalkit.profiles import Profile
+
+__all__ = ["METRICS", "metric_values", "check", "usable", "write", "read", "write_chunk", "read_chunks"]
+
+METRICS = ("test_accuracy", "backprojection_accuracy")
+
+
+def _to_csv(table: pd.DataFrame) -> str:
+    return table.to_csv(lineterminator="\n")
+
+
+def _from_csv(text: str) -> pd.DataFrame:
+    # "round_trip": floats are read back to the last bit.
+    return pd.read_csv(io.StringIO(text), index_col="index", float_precision="round_trip")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    # A reader, or a kill, sees the old file or the new one, nothing between.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ValueError(f"{path} could not be written ({error.strerror}).") from error
+
+
+def check(table: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """See that a table holds observations of a profile, and nothing else.
+
+    Returns
+    -------
+    DataFrame
+        The table itself.
+
+    Raises
+    ------
+    ValueError
+        For missing columns, duplicated indices, missing values in rows that
+        did not fail, accuracies outside [0, 1], or rows whose hyperparameters
+        are not those of the profile's configuration of that index.
+    """
+    names = spaces.names(profile.space)
+    missing = [c for c in [*names, *METRICS, "status"] if c not in table]
+    if missing:
+        raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
+    twice = table.index[table.index.duplicated()]
+    if len(twice):
+        raise ValueError(f"The table of observations holds the index {twice[0]} more than once.")
+    unknown = set(table["status"]) - {"ok", "failed"}
+    if unknown:
+        raise ValueError(f"status = {unknown.pop()!r}; ok and failed are allowed.")
+    ok = table[table["status"] == "ok"]
+    for column in [*names, *METRICS]:
+        values = pd.to_numeric(ok[column], errors="coerce")
+        if values.isna().any():
+            row = values.index[values.isna()][0]
+            raise ValueError(f"Row {row} has no number for {column} though its status is ok.")
+        if column in METRICS and not values.between(0, 1).all():
+            row = values.index[~values.between(0, 1)][0]
+            raise ValueError(f"Row {row} has {column} = {values[row]:g}; accuracies lie in [0, 1].")
+    drawn = spaces.sample(profile.space, profile.seed, table.index)
+    same = np.isclose(table[names].astype(float), drawn[names].astype(float), rtol=0, atol=1e-9)
+    if not same.all():
+        row = table.index[~same.all(axis=1)][0]
+        raise ValueError(
+            f"Row {row} is not configuration {row} of the profile {profile.name!r}; "
+            "the table was made with other settings."
+        )
+    return table
+
+
+def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
+    """One metric of a table.
+
+    Raises
+    ------
+    ValueError
+        For a metric that the table does not have.
+    """
+    if metric not in table:
+        known = [c for c in table if c in METRICS] or list(METRICS)
+        raise ValueError(f"Unknown metric {metric!r}; the table has {', '.join(known)}.")
+    return table[metric]
+
+
+def usable(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that did not fail; says how many it leaves out, in a warning."""
+    failed = (table["status"] != "ok").sum()
+    if failed:
+        warnings.warn(f"{failed} of {len(table)} configurations failed and are left out.", stacklevel=2)
+    return table[table["status"] == "ok"]
+
+
+def write(table: pd.DataFrame, path: Path, **provenance) -> None:
+    """Write a table as CSV and, beside it, JSON that says what made it.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.csv``; the JSON has the same name.
+    **provenance
+        Plain values: settings, versions, dates.
+    """
+    text = _to_csv(table)
+    about = {"rows": len(table), "sha256": _sha256(text), **provenance}
+    _write_atomically(path, text)
+    _write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
+
+
+def read(path: Path, profile: Profile | None = None) -> pd.DataFrame:
+    """Read a table and check its SHA-256 and, with a profile, its rows.
+
+    Returns
+    -------
+    DataFrame
+        Its ``attrs["about"]`` holds the provenance.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file was changed since it was written, or `check` fails.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
+    text = path.read_text(encoding="utf-8")
+    about_file = path.with_suffix(".json")
+    if not about_file.is_file():
+        raise ValueError(f"{about_file.name} is missing beside {path}: what made the table is unknown.")
+    about = json.loads(about_file.read_text(encoding="utf-8"))
+    if about.get("sha256") != _sha256(text):
+        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
+    table = _from_csv(text)
+    if profile is not None:
+        made_by = about.get("fingerprint", profile.fingerprint)
+        if made_by != profile.fingerprint:
+            raise ValueError(f"{path} was made with other settings than the profile {profile.name!r} has.")
+        check(table, profile)
+    table.attrs["about"] = about
+    return table
+
+
+def write_chunk(table: pd.DataFrame, folder: Path, profile: Profile) -> Path:
+    """Write the rows of one finished chunk, whole or not at all."""
+    text = _to_csv(table)
+    whole = {"fingerprint": profile.fingerprint, "sha256": _sha256(text), "csv": text}
+    path = folder / f"{table.index[0]:06d}-{table.index[-1]:06d}.chunk.json"
+    _write_atomically(path, json.dumps(whole) + "\n")
+    return path
+
+
+def read_chunks(folder: Path, profile: Profile) -> pd.DataFrame:
+    """All rows that the chunk files of a folder hold, in the order of their indices.
+
+    A damaged file is reported in a warning and left out, so that its rows are
+    computed again.
+
+    Raises
+    ------
+    ValueError
+        If a chunk was made with other settings than the profile's.
+    """
+    parts = []
+    for path in sorted(folder.glob("*.chunk.json")):
+        try:
+            whole = json.loads(path.read_text(encoding="utf-8"))
+            if whole["sha256"] != _sha256(whole["csv"]):
+                raise ValueError("SHA-256")
+            rows = _from_csv(whole["csv"])
+        except (ValueError, KeyError, TypeError):
+            warnings.warn(f"{path} is damaged; its configurations are computed again.", stacklevel=2)
+            continue
+        if whole.get("fingerprint") != profile.fingerprint:
+            raise ValueError(
+                f"{path} was made with other settings than the profile {profile.name!r} has; "
+                "search in another folder or delete it."
+            )
+        parts.append(rows)
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts).sort_index()
+    return table[~table.index.duplicated()]

@@ -1,0 +1,62 @@
+"""Where data, figures and runs lie; no other module builds a path.
+
+Three environment variables move things: ``UBALKIT_HOME`` (the repository),
+``UBALKIT_RUNS`` (what runs write; ignored by git) and ``UBALKIT_MNIST`` (the
+folder that holds ``MNIST/raw``, as torchvision lays it out).
+"""
+
+import os
+from pathlib import Path
+
+__all__ = ["home", "data", "figures", "notebooks", "runs", "mnist", "writable"]
+
+
+def home() -> Path:
+    """The repository."""
+    return Path(os.environ.get("UBALKIT_HOME") or Path(__file__).parents[1]).resolve()
+
+
+def data(profile: str = "") -> Path:
+    """Recorded observations: committed, read only by the code."""
+    return home() / "data" / profile
+
+
+def figures() -> Path:
+    """Figures as published: committed, written by ``make reproduce`` alone."""
+    return home() / "figures"
+
+
+def notebooks() -> Path:
+    """The numbered notebooks."""
+    return home() / "notebooks"
+
+
+def runs(profile: str = "") -> Path:
+    """What runs of a profile write: observations, frames, figures, executed notebooks."""
+    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").resolve() / profile
+
+
+def mnist() -> Path:
+    """Root of the MNIST archives, the `root` of torchvision's data set."""
+    return Path(os.environ.get("UBALKIT_MNIST") or data("mnist"))
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder and see that it can be written to.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"The folder {folder} cannot be written to ({error.strerror}); "
+            "name another one or set UBALKIT_RUNS."
+        ) from error
+    return folder

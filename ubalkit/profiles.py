@@ -1,0 +1,118 @@
+"""Profiles: the settings of one experiment, and the named ones."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from ConfigSpace import ConfigurationSpace
+
+from ubalkit import space as spaces
+
+__all__ = ["Profile", "get", "NAMES"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that the rows of an observation table depend on, and how many there are.
+
+    Attributes
+    ----------
+    name : str
+        Also the folder of its files.
+    dataset : str
+        Name for `datasets.load`.
+    n_train : int or None
+        Training images: the first so many; None for all.
+    hidden : tuple of int
+        Sizes of the hidden layers.
+    epochs, batch_size : int
+    learning_rate : float
+        λ.
+    init_std : float
+        Standard deviation of the initial weights.
+    seed : int
+        Of the whole experiment: configuration i, its initial weights and the
+        order of its data follow from `seed` and i.
+    space : ConfigurationSpace
+        Where configurations are drawn from.
+    n_configurations : int
+        Rows 0 … n - 1 make the experiment; further rows continue it.
+    chunk : int
+        Networks side by side on one CPU core: as many as its cache likes.
+    n_constrained : int
+        Networks in each arm of the constrained search (paper, end of Section 4).
+    n_members : int
+        Meta-models in an ensemble.
+    """
+
+    name: str
+    dataset: str = "mnist"
+    n_train: int | None = 55_000
+    hidden: tuple[int, ...] = (1200,)
+    epochs: int = 30
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    init_std: float = 0.5
+    seed: int = 0
+    space: ConfigurationSpace = field(default_factory=spaces.ubal, compare=False, repr=False)
+    n_configurations: int = 3000
+    chunk: int = 4
+    n_constrained: int = 200
+    n_members: int = 10
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the settings that decide what a row holds; equal rows need equal fingerprints."""
+        neutral = {"name", "n_configurations", "chunk", "n_constrained", "n_members", "space"}
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in neutral}
+        settings["space"] = spaces.describe(self.space).to_dict()
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def settings(self) -> dict:
+        """The settings as plain values, for files that say what made them."""
+        plain = asdict(replace(self, space=None))
+        return {**plain, "space": spaces.describe(self.space).to_dict(), "fingerprint": self.fingerprint}
+
+
+_PROFILES = {
+    p.name: p
+    for p in (
+        Profile("paper"),
+        Profile("compact", n_train=10_000, hidden=(100,), epochs=10, n_configurations=1000),
+        Profile(
+            "digits",
+            dataset="digits",
+            n_train=None,
+            hidden=(100,),
+            batch_size=8,
+            n_configurations=1000,
+            chunk=25,
+        ),
+        Profile(
+            "ci",
+            dataset="digits",
+            n_train=600,
+            hidden=(30,),
+            epochs=8,
+            batch_size=8,
+            n_configurations=120,
+            chunk=20,
+            n_constrained=40,
+            n_members=10,
+        ),
+    )
+}
+NAMES = tuple(_PROFILES)
+
+
+def get(name: str) -> Profile:
+    """The profile of a name: ``paper``, ``compact``, ``digits`` or ``ci``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if name not in _PROFILES:
+        raise ValueError(f"Unknown profile {name!r}; there are {', '.join(NAMES)}.")
+    return _PROFILES[name]

@@ -1,0 +1,271 @@
+"""The search: configurations of a profile, each trained as a UBAL network and measured.
+
+Configuration *i*, its initial weights and the order of its training data
+follow from the profile and *i* alone. So a search is a set of indices: chunks
+of it run anywhere, in any order, and a search that was stopped computes what
+is missing.
+
+``python -m ubalkit.search --profile digits --count 1000`` runs one from the
+command line; it needs torch, numpy, pandas and ConfigSpace only (and
+scikit-learn for digits).
+"""
+
+import argparse
+import contextlib
+import functools
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import ubalkit
+from ubalkit import datasets, observations, paths, profiles
+from ubalkit import space as spaces
+from ubalkit.profiles import Profile
+from ubalkit.ubal import UBAL
+
+__all__ = ["configurations", "networks", "evaluate", "run", "provenance"]
+
+
+def configurations(profile: Profile, indices: Sequence[int]) -> pd.DataFrame:
+    """Hyperparameters of the given configurations of a profile; see `space.sample`."""
+    return spaces.sample(profile.space, profile.seed, indices)
+
+
+def networks(
+    profile: Profile, table: pd.DataFrame, *, seeds: Sequence[int] | None = None, device="cpu"
+) -> UBAL:
+    """Untrained networks, side by side, for configurations.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a network: its index is the index of the configuration.
+    seeds : sequence of int, optional
+        By default each row's own, from the profile's seed and its index.
+
+    Returns
+    -------
+    UBAL
+    """
+    data = _dataset(profile.dataset, profile.n_train, str(device))
+    layers = [data.x_train.shape[1], *profile.hidden, data.n_classes]
+    if seeds is None:
+        # Of another stream than the hyperparameters', which start at [seed, i].
+        seeds = [int(np.random.default_rng([profile.seed, i, 1]).integers(2**32)) for i in table.index]
+    beta, gamma_f, gamma_b = (
+        table[[f"{kind}_{k}" for k in range(1, count + 1)]].to_numpy(float)
+        for kind, count in (("beta", len(layers)), ("gammaF", len(layers) - 1), ("gammaB", len(layers) - 1))
+    )
+    return UBAL(
+        layers,
+        beta,
+        gamma_f,
+        gamma_b,
+        learning_rate=profile.learning_rate,
+        init_std=profile.init_std,
+        seed=seeds,
+        device=device,
+    )
+
+
+def evaluate(profile: Profile, indices: Sequence[int], *, device="cpu") -> pd.DataFrame:
+    """Train and measure some configurations of a profile, side by side.
+
+    Parameters
+    ----------
+    indices : sequence of int
+    device : str
+        Of torch.
+
+    Returns
+    -------
+    DataFrame
+        Observations, one row an index; see `ubalkit.observations`.
+    """
+    table = configurations(profile, indices)
+    data = _dataset(profile.dataset, profile.n_train, str(device))
+    net = networks(profile, table, device=device)
+    net.fit(data, epochs=profile.epochs, batch_size=profile.batch_size)
+    table["test_accuracy"] = net.test_accuracy(data.x_test, data.y_test).cpu().numpy()
+    table["backprojection_accuracy"] = net.backprojection_accuracy().cpu().numpy()
+    table["status"] = np.where(net.finite().cpu().numpy(), "ok", "failed")
+    return table
+
+
+def run(
+    profile: Profile,
+    n: int | None = None,
+    *,
+    first: int = 0,
+    folder: Path | None = None,
+    workers: int | None = None,
+    chunk: int | None = None,
+    device="cpu",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Observations of a range of configurations; what is on disk is not computed again.
+
+    Each finished chunk is written at once, whole, so that an interrupted
+    search loses the chunks in flight and nothing else.
+
+    Parameters
+    ----------
+    n : int, optional
+        How many; the profile's own number by default.
+    first : int
+        Index of the first.
+    folder : Path, optional
+        Of the chunk files; ``chunks`` in the profile's runs by default.
+    workers : int, optional
+        Processes, each with one thread; one a core by default. On a CUDA
+        device always one.
+    chunk : int, optional
+        Networks side by side and rows a file; the profile's by default.
+    device : str
+        Of torch.
+    progress : bool
+        Whether to show a bar with rate and time left.
+
+    Returns
+    -------
+    DataFrame
+        The rows `first` … `first` + `n` - 1, sorted, checked.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be written to or holds chunks of other settings.
+    """
+    n = profile.n_configurations if n is None else n
+    chunk = chunk or profile.chunk
+    wanted = range(first, first + n)
+    if n < 1 or first < 0 or chunk < 1:
+        raise ValueError(f"first = {first}, n = {n}, chunk = {chunk}: at least 0, 1 and 1 are needed.")
+    folder = paths.writable(Path(folder or paths.runs(profile.name) / "chunks"))
+    done = observations.read_chunks(folder, profile)
+    missing = [i for i in wanted if i not in done.index]
+    pieces = [missing[k : k + chunk] for k in range(0, len(missing), chunk)]
+    workers = 1 if str(device) != "cpu" else min(workers or os.cpu_count() or 1, len(pieces))
+    with _bar(n, n - len(missing), progress) as advance:
+        for rows in _evaluate_pieces(profile, pieces, workers, str(device)):
+            observations.write_chunk(rows, folder, profile)
+            advance(len(rows))
+    if missing:
+        done = observations.read_chunks(folder, profile)
+    return observations.check(done.loc[list(wanted)], profile)
+
+
+def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.DataFrame]:
+    if workers <= 1:
+        with _one_thread():
+            for piece in pieces:
+                yield evaluate(profile, piece, device=device)
+        return
+    # Processes rather than threads, one torch thread each: threads that share
+    # one small network wait for each other far longer than they compute. Fresh
+    # processes rather than forks, which copy torch's thread pools in any state.
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+    try:
+        for future in as_completed([pool.submit(evaluate, profile, piece) for piece in pieces]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _bar(total: int, done: int, show: bool):
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:  # a bare machine
+        show = False
+    if not show:
+        yield lambda rows: None
+        return
+    with tqdm(total=total, initial=done, unit="network", smoothing=0.1) as bar:
+        yield bar.update
+
+
+@functools.cache
+def _dataset(name: str, n_train: int | None, device: str) -> datasets.Dataset:
+    return datasets.load(name, n_train=n_train).to(device)
+
+
+def provenance(profile: Profile, device="cpu", **further) -> dict:
+    """What a table is made with: settings, versions, device, date."""
+    versions = {m.__name__: m.__version__ for m in (torch, np, pd)}
+    device_name = torch.cuda.get_device_name(device) if str(device) != "cpu" else "cpu"
+    return {
+        **profile.settings(),
+        "ubalkit": ubalkit.__version__,
+        "python": sys.version.split()[0],
+        "versions": {**versions, "torch": str(torch.__version__).split("+")[0]},
+        "device": device_name,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        **further,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: search, then write the table of all that the folder holds."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ubalkit.search", description="Search a range of configurations."
+    )
+    parser.add_argument("--profile", required=True, help=f"one of {', '.join(profiles.NAMES)}")
+    parser.add_argument("--first", type=int, default=0, help="index of the first configuration")
+    parser.add_argument("--count", type=int, help="how many; the profile's number by default")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
+    parser.add_argument("--chunk", type=int, help="networks side by side")
+    parser.add_argument("--out", type=Path, help="folder of the chunks and the table")
+    given = parser.parse_args(arguments)
+    try:
+        profile = profiles.get(given.profile)
+        out = given.out or paths.runs(profile.name)
+        start = time.perf_counter()
+        run(
+            profile,
+            given.count,
+            first=given.first,
+            folder=out / "chunks",
+            workers=given.workers,
+            chunk=given.chunk,
+            device=given.device,
+        )
+        table = observations.read_chunks(out / "chunks", profile)
+        seconds = round(time.perf_counter() - start, 1)
+        observations.write(
+            table,
+            out / "observations.csv",
+            **provenance(profile, given.device, seconds_of_last_piece=seconds),
+        )
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(2, f"{error}\n")
+    print(f"{len(table)} configurations in {out / 'observations.csv'}; this piece took {seconds} s.")
+
+
+if __name__ == "__main__":
+    main()

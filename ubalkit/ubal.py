@@ -1,0 +1,375 @@
+"""UBAL, the Universal Bidirectional Activation-based Learning model.
+
+One network, or many side by side that differ in their hyperparameters and
+seeds. Networks side by side share every matrix product as a batch, which is
+what makes a hyperparameter search of thousands of networks cheap.
+
+The equations are those of Malinovská et al. (2019), "UBAL: a universal
+bidirectional activation-based learning rule for neural networks"; the names
+are those of Cibula et al., Section 2 and Fig. 1.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["UBAL", "Activations"]
+
+
+class Activations(NamedTuple):
+    """The four activation phases; each a list over the layers 0 … L.
+
+    Every tensor has the shape (n_networks, batch, n_l). The forward echo has
+    no value in layer L and the backward echo none in layer 0: None there.
+    """
+
+    FP: list[Tensor]  #: forward prediction
+    FE: list[Tensor | None]  #: forward echo
+    BP: list[Tensor]  #: backward prediction
+    BE: list[Tensor | None]  #: backward echo
+
+
+def _unit_interval(name: str, value, width: int) -> Tensor:
+    value = torch.tensor(np.asarray(value), dtype=torch.float64)
+    if value.dim() not in (1, 2) or value.shape[-1] != width or not len(value):
+        raise ValueError(
+            f"{name} has the shape {tuple(value.shape)}; ({width},) or (n_networks, {width}) is needed."
+        )
+    if not ((value >= 0) & (value <= 1)).all():
+        wrong = value[~((value >= 0) & (value <= 1))][0].item()
+        raise ValueError(f"{name} holds {wrong:g}; every value must lie in [0, 1].")
+    return torch.atleast_2d(value)
+
+
+# A network's last bits must not depend on what trains beside it: chunks of any
+# size shall give the same table. σ rounds differently in the last, incomplete
+# vector register of a tensor, and matrix products in rows that start at
+# another offset from a register's boundary. So every network's matrix lies in
+# a block of whole registers.
+_REGISTER = 64
+
+
+def _blocks(n_networks: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Uninitialised blocks (n_networks, whole registers) and the matrices in them."""
+    size = rows * columns
+    blocks = like.new_empty(n_networks, -(size // -_REGISTER) * _REGISTER)
+    return blocks, blocks[:, :size].view(n_networks, rows, columns)
+
+
+def _aligned(matrices: Tensor) -> Tensor:
+    if matrices.dim() == 2 or matrices[0].numel() % _REGISTER == 0:
+        return matrices
+    return _blocks(*matrices.shape, like=matrices)[1].copy_(matrices)
+
+
+def _propagate(a: Tensor, weights: Tensor) -> Tensor:
+    a = a if a.dim() == 3 else a.expand(len(weights), -1, -1)
+    blocks, out = _blocks(len(weights), a.shape[1], weights.shape[2], like=weights)
+    # The bias row is the addend of the product, so that no column of ones is
+    # ever concatenated to the activations.
+    torch.baddbmm(weights[:, -1:], a, weights[:, :-1], out=out)
+    blocks.sigmoid_()
+    return out
+
+
+def _learn(weights: Tensor, pre: Tensor, error: Tensor, rate: float) -> None:
+    pre = pre if pre.dim() == 3 else pre.expand(len(weights), *pre.shape)
+    weights[:, :-1].baddbmm_(pre.mT, error, alpha=rate)
+    weights[:, -1].add_(error.sum(1), alpha=rate)
+
+
+class UBAL:
+    """A batch of UBAL networks of one architecture.
+
+    Parameters
+    ----------
+    layers : sequence of int
+        Sizes n_0 … n_L of the layers, input first; at least two.
+    beta : array_like, shape (L + 1,) or (n_networks, L + 1)
+        β^F of each layer in [0, 1]; β^B = 1 - β^F. The target of layer l is
+        β_l FP_l + (1 - β_l) BP_l.
+    gamma_f : array_like, shape (L,) or (n_networks, L)
+        γ^F in [0, 1]: shares of the forward prediction in the forward
+        estimates of the layers 1 … L.
+    gamma_b : array_like, shape (L,) or (n_networks, L)
+        γ^B in [0, 1]: shares of the backward prediction in the backward
+        estimates of the layers 0 … L - 1.
+    learning_rate : float
+        λ; updates are summed over the minibatch.
+    init_std : float
+        Weights and biases are drawn from N(0, `init_std`²).
+    seed : int or sequence of int
+        Of the initial weights and of the order of the training data, one for
+        each network; a single int s gives network k the seed s + k.
+    device : str or torch.device
+    dtype : torch.dtype
+        ``float32`` or ``float64``; both start from the same weights.
+
+    Attributes
+    ----------
+    W, M : lists of Tensor
+        Forward weights ``W[l]`` (n_networks, n_l + 1, n_{l+1}) and backward
+        weights ``M[l]`` (n_networks, n_{l+1} + 1, n_l); the last row is the
+        bias.
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter lies outside [0, 1] or has the wrong shape.
+
+    References
+    ----------
+    Malinovská et al. (2019), CIIS 2019, 57-62; Cibula et al., Fig. 1.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        beta,
+        gamma_f,
+        gamma_b,
+        *,
+        learning_rate: float = 0.1,
+        init_std: float = 0.5,
+        seed: int | Sequence[int] = 0,
+        device="cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.layers = tuple(int(n) for n in layers)
+        if len(self.layers) < 2 or min(self.layers) < 1:
+            raise ValueError(f"layers = {layers!r}: at least two sizes of at least 1 are needed.")
+        depth = len(self.layers)
+        given = {
+            "beta": (beta, depth),
+            "gamma_f": (gamma_f, depth - 1),
+            "gamma_b": (gamma_b, depth - 1),
+        }
+        checked = {name: _unit_interval(name, value, width) for name, (value, width) in given.items()}
+        sizes = {name: len(value) for name, value in checked.items() if len(value) > 1}
+        seeds = None if isinstance(seed, int) else [int(s) for s in seed]
+        if seeds is not None and len(seeds) != 1:
+            sizes["seed"] = len(seeds)
+        self.n_networks = max(sizes.values(), default=1)
+        if set(sizes.values()) - {self.n_networks}:
+            raise ValueError(f"The numbers of networks differ: {sizes}.")
+        if seeds is None:
+            seeds = [seed + k for k in range(self.n_networks)]
+        elif len(seeds) != self.n_networks:
+            raise ValueError(f"seed has {len(seeds)} values for {self.n_networks} networks.")
+        self.seeds = tuple(seeds)
+        self.learning_rate = float(learning_rate)
+        # Hyperparameters are kept as a list over layers of (n_networks, 1, 1),
+        # ready to broadcast over (n_networks, batch, n_l).
+        self._beta, self._gamma_f, self._gamma_b = (
+            list(value.to(device, dtype).expand(self.n_networks, -1).T.reshape(-1, self.n_networks, 1, 1))
+            for value in checked.values()
+        )
+        self._generators = [torch.Generator().manual_seed(s) for s in self.seeds]
+        self.W, self.M = [], []
+        for n, m in itertools.pairwise(self.layers):
+            self.W.append(self._draw(n + 1, m, init_std, device, dtype))
+            self.M.append(self._draw(m + 1, n, init_std, device, dtype))
+
+    def _draw(self, rows: int, columns: int, std: float, device, dtype) -> Tensor:
+        # Always drawn on the CPU, in float32, network by network: a network's
+        # start depends neither on the device nor on what trains beside it.
+        drawn = [torch.empty(rows, columns).normal_(0.0, std, generator=g) for g in self._generators]
+        return _aligned(torch.stack(drawn).to(device, dtype))
+
+    def __repr__(self):
+        shape = "-".join(map(str, self.layers))
+        return f"UBAL({shape}, n_networks={self.n_networks}, device={str(self.device)!r})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.W[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.W[0].dtype
+
+    def _input(self, name: str, value, width: int) -> Tensor:
+        value = torch.as_tensor(value, dtype=self.dtype, device=self.device)
+        if value.dim() not in (2, 3) or value.shape[-1] != width:
+            raise ValueError(
+                f"{name} has the shape {tuple(value.shape)}; "
+                f"(batch, {width}) or (n_networks, batch, {width}) is needed."
+            )
+        if value.dim() == 3 and len(value) != self.n_networks:
+            raise ValueError(f"{name} holds {len(value)} networks' data for {self.n_networks} networks.")
+        return _aligned(value)
+
+    def predict_forward(self, x) -> Tensor:
+        """Forward prediction of the output layer, FP_L.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_0) or (n_networks, batch, n_0)
+
+        Returns
+        -------
+        Tensor, shape (n_networks, batch, n_L)
+        """
+        a = self._input("x", x, self.layers[0])
+        for W in self.W:
+            a = _propagate(a, W)
+        return a
+
+    def predict_backward(self, y) -> Tensor:
+        """Backward prediction of the input layer, BP_0: the network's projections.
+
+        Parameters
+        ----------
+        y : array_like, shape (batch, n_L) or (n_networks, batch, n_L)
+
+        Returns
+        -------
+        Tensor, shape (n_networks, batch, n_0)
+        """
+        a = self._input("y", y, self.layers[-1])
+        for M in reversed(self.M):
+            a = _propagate(a, M)
+        return a
+
+    def activations(self, x, y) -> Activations:
+        """All four phases for inputs `x` and targets `y`.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_0) or (n_networks, batch, n_0)
+        y : array_like, shape (batch, n_L) or (n_networks, batch, n_L)
+
+        Returns
+        -------
+        Activations
+
+        Raises
+        ------
+        ValueError
+            If `x` and `y` differ in length or have the wrong width.
+        """
+        x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
+        if x.shape[-2] != y.shape[-2]:
+            raise ValueError(f"x has {x.shape[-2]} rows and y has {y.shape[-2]}; both need the same.")
+        FP, BP = [x], [y]
+        for W in self.W:
+            FP.append(_propagate(FP[-1], W))
+        for M in reversed(self.M):
+            BP.insert(0, _propagate(BP[0], M))
+        FE = [_propagate(a, M) for a, M in zip(FP[1:], self.M)] + [None]
+        BE = [None] + [_propagate(a, W) for a, W in zip(BP, self.W)]
+        return Activations(FP, FE, BP, BE)
+
+    def update(self, x, y) -> None:
+        """Learn from one minibatch, in place.
+
+        ΔW_l = λ Σ [t_l, 1]ᵀ (t_{l+1} - e^F_{l+1}) and
+        ΔM_l = λ Σ [t_{l+1}, 1]ᵀ (t_l - e^B_l), summed over the minibatch, all
+        from the activations before the update. Parameters and errors are
+        those of `activations`.
+        """
+        FP, FE, BP, BE = self.activations(x, y)
+        target = [self._target(bp, fp, beta) for bp, fp, beta in zip(BP, FP, self._beta)]
+        # The echoes are not needed again: they become estimates, then errors.
+        for l, (gamma_f, gamma_b) in enumerate(zip(self._gamma_f, self._gamma_b)):
+            estimate = BE[l + 1].lerp_(FP[l + 1], gamma_f)
+            _learn(self.W[l], target[l], torch.sub(target[l + 1], estimate, out=estimate), self.learning_rate)
+            estimate = FE[l].lerp_(BP[l], gamma_b)
+            _learn(self.M[l], target[l + 1], torch.sub(target[l], estimate, out=estimate), self.learning_rate)
+
+    def _target(self, bp: Tensor, fp: Tensor, beta: Tensor) -> Tensor:
+        _, out = _blocks(self.n_networks, *fp.shape[-2:], like=fp)
+        return torch.lerp(bp, fp, beta, out=out)
+
+    def fit(self, dataset, *, epochs: int = 30, batch_size: int = 256) -> "UBAL":
+        """Train on the training part of a data set.
+
+        Every network sees the data in an order of its own, shuffled anew each
+        epoch by its own generator.
+
+        Parameters
+        ----------
+        dataset : ubalkit.datasets.Dataset
+            Its labels become one-hot codes, the targets of the output layer.
+        epochs, batch_size : int
+
+        Returns
+        -------
+        UBAL
+            Itself.
+        """
+        x = self._input("x_train", dataset.x_train, self.layers[0])
+        codes = torch.eye(self.layers[-1], dtype=self.dtype, device=self.device)
+        y = codes[torch.as_tensor(dataset.y_train, device=self.device)]
+        for _ in range(epochs):
+            order = torch.stack([torch.randperm(len(x), generator=g) for g in self._generators])
+            order = order.to(self.device)
+            for rows in order.split(batch_size, dim=1):
+                self.update(x[rows], y[rows])
+        return self
+
+    def classify(self, x) -> Tensor:
+        """Class of each input: the argmax of the forward prediction.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_0) or (n_networks, batch, n_0)
+
+        Returns
+        -------
+        Tensor of int, shape (n_networks, batch)
+        """
+        x = self._input("x", x, self.layers[0])
+        # In slices: the hidden activations of a whole test set for hundreds
+        # of networks would not fit.
+        return torch.cat([self.predict_forward(part).argmax(-1) for part in x.split(512, dim=-2)], dim=1)
+
+    def project(self) -> Tensor:
+        """The input that each one-hot code generates by backward prediction.
+
+        Returns
+        -------
+        Tensor, shape (n_networks, n_L, n_0)
+        """
+        return self.predict_backward(torch.eye(self.layers[-1], dtype=self.dtype, device=self.device))
+
+    def test_accuracy(self, x, labels) -> Tensor:
+        """Share of inputs whose class is their label.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_0)
+        labels : array_like of int, shape (batch,)
+
+        Returns
+        -------
+        Tensor, shape (n_networks,)
+            In [0, 1]; NaN for a network whose weights are not finite.
+        """
+        right = self.classify(x) == torch.as_tensor(labels, device=self.device)
+        return self._where_finite(right.double().mean(-1))
+
+    def backprojection_accuracy(self) -> Tensor:
+        """Share of one-hot codes whose projection is classified as that code (paper, Section 4).
+
+        Returns
+        -------
+        Tensor, shape (n_networks,)
+            In [0, 1], in steps of 1 / n_L; NaN for a network whose weights
+            are not finite.
+        """
+        right = self.classify(self.project()) == torch.arange(self.layers[-1], device=self.device)
+        return self._where_finite(right.double().mean(-1))
+
+    def finite(self) -> Tensor:
+        """Whether all weights of each network are finite; (n_networks,) of bool."""
+        return torch.stack([w.isfinite().flatten(1).all(1) for w in self.W + self.M]).all(0)
+
+    def _where_finite(self, accuracy: Tensor) -> Tensor:
+        return torch.where(self.finite(), accuracy, torch.nan)
