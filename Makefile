@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: reproduce test lint unit notebooks benchmark clean lab
+.PHONY: reproduce test lint unit notebooks refresh benchmark lab clean
 
 reproduce: $(READY)  ## the four notebooks for PROFILE, and its figures
 	$(BIN)/python -m ubalkit.pipeline --profile $(PROFILE) --publish
@@ -24,6 +24,13 @@ notebooks: $(READY)
 	rm -rf runs/nbval
 	UBALKIT_RUNS=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-kernel-startup-timeout 180 -p no:cacheprovider notebooks
+
+# The committed notebooks, executed anew with their default parameters.
+refresh: $(READY)
+	UBALKIT_RUNS=$(CURDIR)/runs/refresh $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		notebooks/0*.ipynb
+	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "metadata.papermill cell.metadata.papermill \
+		cell.metadata.execution metadata.language_info.version" notebooks/0*.ipynb
 
 benchmark: $(READY)  ## speed, as ratios
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only

@@ -25,6 +25,7 @@ __all__ = [
     "selection",
     "quality",
     "importance",
+    "claims",
     "ranges",
     "arms",
     "best_of",
@@ -194,6 +195,32 @@ def importance(importances: Mapping[str, pd.DataFrame]):
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def claims(judged: pd.DataFrame):
+    """Effect of every claim in units of its own size, with its 90 % interval: right of zero it holds."""
+    colors = {**COLORS, "both": "#666666"}
+    figure, ax = plt.subplots(figsize=(7.2, 0.26 * len(judged) + 0.8))
+    # Effects have different units; each is drawn in units of the interval's farthest end.
+    scale = judged[["low", "high"]].abs().max(axis=1)
+    y = np.arange(len(judged))
+    ax.axvline(0, color="#444444", lw=0.8)
+    color = judged["metric"].map(colors)
+    ax.hlines(y, judged["low"] / scale, judged["high"] / scale, color=color, lw=2)
+    ax.scatter(judged["effect"] / scale, y, color=color, s=22, zorder=3)
+    labels = [f"{row.claim}  {row.statement}" for row in judged.itertuples()]
+    repeated = judged["statement"].duplicated()
+    ax.set(yticks=y, yticklabels=["" if again else label for again, label in zip(repeated, labels)])
+    ax.set(xlim=(-1.08, 1.08), xticks=[0], xticklabels=["does not hold  |  holds"])
+    for metric in dict.fromkeys(judged["metric"]):
+        ax.plot(
+            [], [], color=colors[metric], lw=2, marker="o", ms=4, label=LABELS.get(metric, "both metrics")
+        )
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0, labelsize=8)
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3, fontsize=8)
     return figure
 
 

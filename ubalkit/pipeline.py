@@ -84,9 +84,9 @@ def run(
 
 
 def publish(profile: str) -> list[Path]:
-    """Copy the figures that a profile's runs made into ``figures/``."""
-    folder = paths.writable(paths.figures())
-    made = sorted((paths.runs(profile) / "figures").glob("*.p[nd][gf]"))
+    """Copy the figures of a profile's runs, and the frame behind Fig. 3, into ``figures/``."""
+    folder, runs = paths.writable(paths.figures()), paths.runs(profile)
+    made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), runs / "fig3_curves.csv"]
     return [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
 
 

@@ -1,0 +1,202 @@
+"""The statements of the paper's Section 4 about its Fig. 3, each as a test.
+
+Every statement becomes an effect, a number that the statement says is
+positive; a bootstrap interval over observations and ensemble members; and a
+verdict that the interval bears.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ubalkit.attribution import Attribution
+
+__all__ = ["STATEMENTS", "LOW", "judge"]
+
+#: A hyperparameter matters little if the peak of its running mean |SHAP| is
+#: below this share of the largest peak of all. The paper gives no number.
+LOW = 0.4
+
+TEST, BACK = "test_accuracy", "backprojection_accuracy"
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One bootstrap resample: SHAP values of both ensembles, and how often each row was drawn."""
+
+    values: dict[str, np.ndarray]  # metric -> (n, d)
+    table: pd.DataFrame
+    names: list[str]
+    weights: np.ndarray  # (n,)
+    windows: dict[str, np.ndarray]  # hyperparameter -> (n_grid, n)
+
+    def mean(self, metric: str, name: str, low: float, high: float) -> float:
+        """Mean SHAP value of a hyperparameter where its value is within a range."""
+        weights = self.weights * self.table[name].between(low, high).to_numpy()
+        return weights @ self.values[metric][:, self.names.index(name)] / weights.sum()
+
+    def importance(self, metric: str) -> np.ndarray:
+        return self.weights @ np.abs(self.values[metric]) / self.weights.sum()
+
+    def running(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Running mean along a hyperparameter's range."""
+        windows = self.windows[name] * self.weights
+        return windows @ values / windows.sum(1)
+
+    def peak_share(self, metric: str, name: str) -> float:
+        peaks = [self.running(n, np.abs(v)).max() for n, v in zip(self.names, self.values[metric].T)]
+        return peaks[self.names.index(name)] / max(peaks)
+
+    def scatter(self, metric: str, name: str, low: float, high: float) -> float:
+        """Standard deviation of the SHAP values around their running mean, within a range."""
+        j = self.names.index(name)
+        grid = np.linspace(0, 1, len(self.windows[name]))
+        values = self.values[metric][:, j]
+        curve = np.interp(self.table[name], grid, self.running(name, values))
+        weights = self.weights * self.table[name].between(low, high).to_numpy()
+        return float(np.sqrt(weights @ (values - curve) ** 2 / weights.sum()))
+
+
+def _most_impact(metric):
+    def effect(s: _Sample):
+        importance = s.importance(metric)
+        j = s.names.index("beta_2")
+        return importance[j] - np.delete(importance, j).max()
+
+    return effect
+
+
+def _varies(metric):
+    def effect(s: _Sample):
+        others = [s.scatter(metric, name, 0, 1) for name in s.names]
+        return s.scatter(metric, "beta_2", 0, 0.4) - float(np.mean(others))
+
+    return effect
+
+
+#: Number, statement, metric, what the effect is, and the effect: positive where the statement holds.
+STATEMENTS: list[tuple[int, str, str, str, Callable[[_Sample], float]]] = [
+    *(
+        (1, "beta_2 has the most impact", m, "importance, less the largest other", _most_impact(m))
+        for m in (TEST, BACK)
+    ),
+    *(
+        (2, "beta_2 ≤ 0.4 contributes positively", m, "mean SHAP", lambda s, m=m: s.mean(m, "beta_2", 0, 0.4))
+        for m in (TEST, BACK)
+    ),
+    (
+        3,
+        "beta_2 ≳ 0.4 contributes negatively",
+        BACK,
+        "mean SHAP, negated",
+        lambda s: -s.mean(BACK, "beta_2", 0.4, 1),
+    ),
+    (
+        4,
+        "beta_2 ≳ 0.4: testing departs from back-projection upwards",
+        "both",
+        "difference of mean SHAP",
+        lambda s: s.mean(TEST, "beta_2", 0.4, 1) - s.mean(BACK, "beta_2", 0.4, 1),
+    ),
+    *(
+        (
+            5,
+            f"{name} matters little throughout its range",
+            m,
+            f"{LOW} less share of the largest peak",
+            lambda s, m=m, name=name: LOW - s.peak_share(m, name),
+        )
+        for name in ("beta_1", "gammaB_1", "gammaB_2")
+        for m in (TEST, BACK)
+    ),
+    *(
+        (6, "beta_3 ≤ 0.4 contributes positively", m, "mean SHAP", lambda s, m=m: s.mean(m, "beta_3", 0, 0.4))
+        for m in (TEST, BACK)
+    ),
+    *(
+        (
+            7,
+            f"{name} ≳ 0.6 contributes positively",
+            m,
+            "mean SHAP",
+            lambda s, m=m, name=name: s.mean(m, name, 0.6, 1),
+        )
+        for name in ("gammaF_1", "gammaF_2")
+        for m in (TEST, BACK)
+    ),
+    *(
+        (
+            8,
+            "the SHAP values of beta_2 ≲ 0.4 vary widely at equal value",
+            m,
+            "scatter, less the mean scatter of all",
+            _varies(m),
+        )
+        for m in (TEST, BACK)
+    ),
+]
+
+
+def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Test every statement of Section 4 about Fig. 3.
+
+    Parameters
+    ----------
+    attributions : mapping of metric to Attribution
+        Of both metrics, for the same configurations, with the paper's seven
+        hyperparameters.
+    n_resamples : int
+        Bootstrap resamples, of observations and of ensemble members.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``claim`` (number), ``statement``, ``metric``, ``measure`` (what the
+        effect is), ``effect``; ``low`` and ``high``, the bounds of its 90 %
+        interval; ``verdict``: holds (the interval lies above 0), does not
+        hold (below 0), or undecided.
+
+    Raises
+    ------
+    ValueError
+        If a metric is missing or the attributions explain different rows.
+    """
+    missing = {TEST, BACK} - set(attributions)
+    if missing:
+        raise ValueError(f"There is no attribution of {missing.pop()}; the claims are about both metrics.")
+    test, back = attributions[TEST], attributions[BACK]
+    if not test.table.index.equals(back.table.index):
+        raise ValueError(f"The attributions explain {len(test.table)} and {len(back.table)} different rows.")
+    grid = np.linspace(0, 1, 21)
+    windows = {
+        name: np.exp(-0.5 * ((grid[:, None] - test.table[name].to_numpy()) / 0.05) ** 2)
+        for name in test.names
+    }
+    members = {TEST: test.member_values, BACK: back.member_values}
+
+    def effects(weights, drawn):
+        values = {m: np.tensordot(drawn[m], members[m], 1) for m in members}
+        sample = _Sample(values, test.table, test.names, weights, windows)
+        return [effect(sample) for *_, effect in STATEMENTS]
+
+    n = len(test.table)
+    rng = np.random.default_rng(seed)
+
+    def shares(count):
+        return rng.multinomial(count, np.full(count, 1 / count)) / count
+
+    observed = effects(np.ones(n), {m: np.full(len(v), 1 / len(v)) for m, v in members.items()})
+    resampled = [
+        effects(shares(n), {m: shares(len(v)) for m, v in members.items()}) for _ in range(n_resamples)
+    ]
+    low, high = np.quantile(resampled, [0.05, 0.95], axis=0)
+    frame = pd.DataFrame(
+        [statement[:4] for statement in STATEMENTS], columns=["claim", "statement", "metric", "measure"]
+    ).assign(effect=observed, low=low, high=high)
+    frame["verdict"] = np.select(
+        [frame["low"] > 0, frame["high"] < 0], ["holds", "does not hold"], "undecided"
+    )
+    return frame
