@@ -1,14 +1,14 @@
 # Everything the project does, each target with its own set-up.
 PYTHON ?= python3
-PROFILE ?= digits
+PROFILE ?=
 VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
 .PHONY: reproduce test lint unit notebooks refresh benchmark lab clean
 
-reproduce: $(READY)  ## the four notebooks for PROFILE, and its figures
-	$(BIN)/python -m ubalkit.pipeline --profile $(PROFILE) --publish
+reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
+	$(BIN)/python -m ubalkit.pipeline --publish $(if $(PROFILE),--profile $(PROFILE))
 
 test: lint unit notebooks  ## every check
 

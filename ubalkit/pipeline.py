@@ -95,15 +95,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ubalkit.pipeline", description="Run the notebooks in order."
     )
-    parser.add_argument("--profile", required=True, help=f"one of {', '.join(profiles.NAMES)}")
+    parser.add_argument("--profile", help=f"one of {', '.join(profiles.NAMES)}; the best recorded by default")
     parser.add_argument("--publish", action="store_true", help="copy the figures into figures/")
     given = parser.parse_args(arguments)
     try:
-        run(given.profile, progress=True)
+        profile = given.profile or profiles.default()
+        run(profile, progress=True)
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     if given.publish:
-        for path in publish(given.profile):
+        for path in publish(profile):
             print(path)
 
 

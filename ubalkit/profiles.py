@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from ConfigSpace import ConfigurationSpace
 
+from ubalkit import paths
 from ubalkit import space as spaces
 
-__all__ = ["Profile", "get", "NAMES"]
+__all__ = ["Profile", "default", "get", "NAMES"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,19 @@ _PROFILES = {
     )
 }
 NAMES = tuple(_PROFILES)
+
+
+def default() -> str:
+    """The profile that notebooks and ``make reproduce`` use: the best that is recorded.
+
+    ``paper`` once at least 1 000 of its rows are recorded, else ``compact``,
+    else ``digits``, which needs no recorded observations.
+    """
+    for name in ("paper", "compact"):
+        about = paths.data(name) / "observations.json"
+        if about.is_file() and json.loads(about.read_text(encoding="utf-8"))["rows"] >= 1000:
+            return name
+    return "digits"
 
 
 def get(name: str) -> Profile:

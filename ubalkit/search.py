@@ -32,7 +32,12 @@ from ubalkit import space as spaces
 from ubalkit.profiles import Profile
 from ubalkit.ubal import UBAL
 
-__all__ = ["configurations", "networks", "evaluate", "run", "provenance"]
+__all__ = ["configurations", "networks", "evaluate", "run", "verify", "provenance", "TOLERANCE"]
+
+#: How far a row trained again may lie from a recorded one. On one machine
+#: rows are the same to the last bit; another one rounds its matrix products
+#: differently, and training amplifies that.
+TOLERANCE = {"test_accuracy": 0.05, "backprojection_accuracy": 0.31}
 
 
 def configurations(profile: Profile, indices: Sequence[int]) -> pd.DataFrame:
@@ -164,6 +169,38 @@ def run(
     return observations.check(done.loc[list(wanted)], profile)
 
 
+def verify(
+    profile: Profile, table: pd.DataFrame, n_rows: int = 3, *, seed: int = 0, device="cpu"
+) -> pd.DataFrame:
+    """Train some rows of a table once more, alone, and compare.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Observations of the profile.
+    n_rows : int
+        How many, picked at random.
+    seed : int
+        Of the picking.
+
+    Returns
+    -------
+    DataFrame
+        A row a configuration and metric: ``recorded``, ``again``,
+        ``difference`` and whether it ``holds`` within `TOLERANCE`.
+    """
+    picked = np.random.default_rng(seed).choice(table.index, min(n_rows, len(table)), replace=False)
+    with _one_thread():
+        again = pd.concat([evaluate(profile, [int(i)], device=device) for i in picked])
+    both = {"recorded": table.loc[picked], "again": again}
+    frame = pd.concat({k: t[list(observations.METRICS)].stack() for k, t in both.items()}, axis=1)
+    frame.index.names = ["index", "metric"]
+    frame["difference"] = frame["again"] - frame["recorded"]
+    allowed = frame.index.get_level_values("metric").map(TOLERANCE)
+    frame["holds"] = (frame["difference"].abs() <= allowed) | frame[["recorded", "again"]].isna().all(axis=1)
+    return frame
+
+
 def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.DataFrame]:
     if workers <= 1:
         with _one_thread():
@@ -241,10 +278,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
     parser.add_argument("--chunk", type=int, help="networks side by side")
     parser.add_argument("--out", type=Path, help="folder of the chunks and the table")
+    parser.add_argument(
+        "--verify", type=int, metavar="N", help="train N recorded rows again, compare, and search nothing"
+    )
     given = parser.parse_args(arguments)
     try:
         profile = profiles.get(given.profile)
         out = given.out or paths.runs(profile.name)
+        if given.verify:
+            folder = given.out or paths.data(profile.name)
+            table = observations.read(folder / "observations.csv", profile)
+            compared = verify(profile, table, given.verify, seed=int(time.time()), device=given.device)
+            print(compared.to_string())
+            parser.exit(0 if compared["holds"].all() else 1)
         start = time.perf_counter()
         run(
             profile,

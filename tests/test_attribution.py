@@ -1,0 +1,248 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from ConfigSpace import ConfigurationSpace, Float
+from torch import nn
+
+from ubalkit import attribution, metamodel
+from ubalkit import space as spaces
+from ubalkit.attribution import Attribution
+from ubalkit.metamodel import Ensemble
+
+NAMES = spaces.names(spaces.ubal())
+
+
+def configurations(n, space=None, seed=0):
+    return spaces.sample(space or spaces.ubal(), seed, range(n)).assign(test_accuracy=0.5, status="ok")
+
+
+def ensemble_of(*members, space=None):
+    """An ensemble of hand-made members; nothing was fitted."""
+    quality = pd.DataFrame({"r2": 1.0, "spearman": 1.0, "n": 1}, index=["ensemble"])
+    space = space or spaces.ubal()
+    return Ensemble("test_accuracy", space, list(members), quality, np.empty(0), pd.DataFrame(), 0, 0)
+
+
+def network(*modules):
+    return nn.Sequential(*modules).double().requires_grad_(False)
+
+
+def linear(weights, bias=0.25):
+    member = network(nn.Linear(len(weights), 1))
+    member[0].weight.data[0] = torch.tensor(weights)
+    member[0].bias.data[0] = bias
+    return member
+
+
+@pytest.fixture
+def fixed_seed():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def explained():
+    """Of an ensemble fitted to a function with an interaction."""
+    table = configurations(120)
+    u = spaces.to_unit(spaces.ubal(), table)
+    table["test_accuracy"] = 0.5 + 0.3 * (0.5 - u[:, 1]) + 0.4 * (u[:, 3] - 0.5) * (u[:, 4] - 0.5)
+    ensemble = metamodel.fit(
+        table, "test_accuracy", n_members=4, n_folds=2, architectures=[(2, 16)], weight_decays=[1e-3], steps=200
+    )
+    return attribution.deep_shap(ensemble, table, n_background=16)
+
+
+def test_values_add_up_to_every_member_s_prediction(explained):
+    predicted = explained.ensemble.predict_unit(explained.unit)
+    assert explained.member_values.shape == (4, 120, 7)
+    added = explained.base_values[:, None] + explained.member_values.sum(2)
+    np.testing.assert_allclose(added, predicted, rtol=0, atol=1e-9)
+    # Members differ: the identity is not that of one network repeated.
+    assert np.ptp(predicted, axis=0).min() > 1e-6
+
+
+def test_the_ensemble_s_values_are_the_members_mean(explained):
+    np.testing.assert_allclose(explained.values, explained.member_values.mean(0))
+    added = explained.base_values.mean() + explained.values.sum(1)
+    np.testing.assert_allclose(added, explained.ensemble.predict(explained.table), rtol=0, atol=1e-9)
+
+
+def test_base_values_are_means_over_the_background(explained):
+    background = spaces.sobol(7, 16, seed=0)
+    np.testing.assert_allclose(explained.base_values, explained.ensemble.predict_unit(background).mean(1))
+
+
+def test_of_a_linear_member_the_values_are_known():
+    weights = [np.array([0.5, -1, 0.25, 0, 2, -0.125, 0.75]), np.arange(7.0)]
+    table = configurations(50)
+    explained = attribution.deep_shap(ensemble_of(*map(linear, weights)), table, n_background=64, seed=5)
+    centred = table[NAMES].to_numpy() - spaces.sobol(7, 64, seed=5).mean(0)
+    for values, w in zip(explained.member_values, weights):
+        np.testing.assert_allclose(values, w * centred, rtol=0, atol=1e-12)
+
+
+def test_a_hyperparameter_that_does_nothing_gets_nothing(fixed_seed):
+    member = network(nn.Linear(7, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
+    member[0].weight.data[:, 2] = 0
+    explained = attribution.deep_shap(ensemble_of(member), configurations(40))
+    np.testing.assert_array_equal(explained.values[:, 2], 0)
+    assert (np.abs(np.delete(explained.values, 2, axis=1)).max(0) > 0.01).all()
+    assert explained.importance().index[-1] == NAMES[2]
+
+
+def test_a_constant_prediction_is_explained_by_zeros():
+    explained = attribution.deep_shap(ensemble_of(linear(np.zeros(7))), configurations(10))
+    np.testing.assert_array_equal(explained.values, 0)
+
+
+class Functional(nn.Module):
+    """An activation that Deep SHAP does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(7, 16), nn.Linear(16, 1)
+
+    def forward(self, x):
+        return self.last(torch.tanh(3 * self.first(x)))
+
+
+class Reused(nn.Module):
+    """One activation module for two layers: Deep SHAP remembers the last call only."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(7, 16), nn.Linear(16, 16), nn.Linear(16, 1)
+        self.tanh = nn.Tanh()
+
+    def forward(self, x):
+        return self.last(self.tanh(self.second(3 * self.tanh(3 * self.first(x)))))
+
+
+@pytest.mark.parametrize("module", [Functional, Reused])
+def test_values_that_do_not_add_up_are_refused(module, fixed_seed):
+    member = module().double().requires_grad_(False)
+    with pytest.raises(ArithmeticError, match="not additive.*is allowed"):
+        attribution.deep_shap(ensemble_of(member), configurations(30))
+
+
+def test_a_small_metric_is_checked_as_strictly(fixed_seed):
+    # An absolute tolerance would let anything pass for a metric that varies by 0.0001.
+    member = Functional().double().requires_grad_(False)
+    member.last.weight.data *= 1e-4
+    with pytest.raises(ArithmeticError, match="not additive"):
+        attribution.deep_shap(ensemble_of(member), configurations(30))
+
+
+def test_importance_is_the_mean_absolute_value(explained):
+    table = explained.importance()
+    assert set(table.index) == set(NAMES)
+    for j, name in enumerate(NAMES):
+        assert table.loc[name, "importance"] == pytest.approx(np.abs(explained.values[:, j]).mean())
+        members = np.abs(explained.member_values[:, :, j]).mean(1)
+        assert members.min() <= table.loc[name, "low"] <= table.loc[name, "high"] <= members.max()
+    assert table["importance"].is_monotonic_decreasing
+    assert list(table["rank"]) == [1, 2, 3, 4, 5, 6, 7]
+    assert table.index[0] == "beta_2"
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Members whose SHAP values are known: a slope and a wave, each member a little off."""
+    unit = spaces.sobol(7, 1024)
+    values = np.zeros((10, 1024, 7))
+    offsets = np.linspace(-0.05, 0.05, 10)[:, None]
+    values[:, :, 0] = 0.4 * (unit[:, 0] - 0.5) + offsets
+    values[:, :, 1] = 0.2 * np.sin(2 * np.pi * unit[:, 1]) * (1 + offsets)
+    table = pd.DataFrame(unit, columns=NAMES).assign(test_accuracy=0.5, status="ok")
+    return Attribution(ensemble_of(linear(np.zeros(7))), table, NAMES, unit, values, np.zeros(10))
+
+
+def test_curves_follow_a_known_function(known):
+    curves = known.curves(n_grid=21, bandwidth=0.02).set_index("hyperparameter")
+    assert list(dict.fromkeys(curves.index)) == NAMES
+    slope, wave = curves.loc["beta_1"], curves.loc["beta_2"]
+    np.testing.assert_allclose(slope["unit"], np.linspace(0, 1, 21))
+    np.testing.assert_allclose(slope["value"], slope["unit"], atol=1e-9)
+    # A window that hangs over the edge sees one side only.
+    inner = slope["unit"].between(0.1, 0.9)
+    np.testing.assert_allclose(slope["mean"][inner], 0.4 * (slope["unit"][inner] - 0.5), atol=0.003)
+    np.testing.assert_allclose(wave["mean"][inner], 0.2 * np.sin(2 * np.pi * wave["unit"][inner]), atol=0.006)
+    np.testing.assert_allclose(curves.loc["gammaB_1", ["mean", "low", "high", "size"]], 0, atol=1e-12)
+
+
+def test_the_band_is_that_of_the_members(known):
+    slope = known.curves(n_grid=21).set_index("hyperparameter").loc["beta_1"]
+    # 90 % of members spread evenly over ±0.05 of the mean.
+    np.testing.assert_allclose(slope["high"] - slope["mean"], 0.045, atol=1e-9)
+    np.testing.assert_allclose(slope["mean"] - slope["low"], 0.045, atol=1e-9)
+
+
+def test_size_is_the_running_mean_of_the_absolute_value(known):
+    wave = known.curves(n_grid=21, bandwidth=0.02).set_index("hyperparameter").loc["beta_2"].iloc[2:-2]
+    expected = 0.2 * np.abs(np.sin(2 * np.pi * wave["unit"]))
+    np.testing.assert_allclose(wave["size"], expected, atol=0.03)
+    assert (wave["size"] >= np.abs(wave["mean"]) - 1e-12).all()
+
+
+def test_a_wider_window_smooths_more(known):
+    peaks = [known.curves(bandwidth=b).groupby("hyperparameter")["mean"].max()["beta_2"] for b in (0.02, 0.2)]
+    assert peaks[0] > 1.3 * peaks[1]
+
+
+def test_a_log_scaled_hyperparameter_counts_as_much_as_its_equal():
+    space = ConfigurationSpace()
+    space.add([Float("plain", (0.0, 1.0)), Float("rate", (1e-5, 1.0), log=True)])
+    table = configurations(200, space)
+    u = spaces.to_unit(space, table)
+    table["test_accuracy"] = 0.3 * u[:, 0] + 0.3 * u[:, 1]
+    ensemble = metamodel.fit(
+        table, "test_accuracy", space, n_members=4, n_folds=2, architectures=[(1, 32)], weight_decays=[1e-3]
+    )
+    explained = attribution.deep_shap(ensemble, table)
+    importance = explained.importance()["importance"]
+    assert importance["rate"] / importance["plain"] == pytest.approx(1, abs=0.1)
+    # Its curve rises over the whole range in unit coordinates; its values are those of the hyperparameter.
+    curve = explained.curves().set_index("hyperparameter").loc["rate"]
+    assert np.corrcoef(curve["unit"], curve["mean"])[0, 1] > 0.99
+    np.testing.assert_allclose(curve["value"], 10 ** (5 * curve["unit"] - 5), rtol=1e-6)
+
+
+def test_failed_configurations_are_not_explained(explained):
+    table = explained.table.copy()
+    table.loc[3, "status"] = "failed"
+    with pytest.warns(UserWarning, match="1 of 120 configurations failed"):
+        fewer = attribution.deep_shap(explained.ensemble, table, n_background=16)
+    assert list(fewer.table.index) == [i for i in range(120) if i != 3]
+    np.testing.assert_allclose(fewer.values, np.delete(explained.values, 3, axis=0), rtol=0, atol=1e-12)
+
+
+def test_saved_and_loaded_it_is_the_same(explained, tmp_path):
+    explained.save(tmp_path / "shap.npz")
+    again = attribution.load(tmp_path / "shap.npz", explained.ensemble, explained.table)
+    np.testing.assert_array_equal(again.member_values, explained.member_values)
+    np.testing.assert_array_equal(again.base_values, explained.base_values)
+    pd.testing.assert_frame_equal(again.curves(), explained.curves())
+    assert (again.names, again.metric) == (explained.names, "test_accuracy")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.iloc[:-1],
+        lambda t: t.set_index(t.index + 1),
+        # The same numbers of rows and the same indices, yet other configurations.
+        lambda t: t.assign(beta_2=1 - t["beta_2"]),
+    ],
+    ids=["fewer rows", "other indices", "other values"],
+)
+def test_values_of_other_configurations_are_not_loaded(explained, tmp_path, change):
+    explained.save(tmp_path / "shap.npz")
+    with pytest.raises(ValueError, match=r"shap\.npz explains other configurations"):
+        attribution.load(tmp_path / "shap.npz", explained.ensemble, change(explained.table))
+
+
+def test_a_missing_file_is_named(explained, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.npz.*03_shap"):
+        attribution.load(tmp_path / "nothing.npz", explained.ensemble, explained.table)

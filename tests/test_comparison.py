@@ -1,0 +1,125 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ubalkit import comparison
+
+
+def arm(values):
+    return pd.DataFrame({"test_accuracy": values, "status": "ok"})
+
+
+def uniform(n, seed, low=0.0, high=1.0):
+    return arm(np.random.default_rng(seed).uniform(low, high, n))
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.5, 0.9], [0.3, 0.3, 0.8, 0.2], [0.7]])
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_expected_best_is_the_mean_over_all_draws(values, n):
+    every = [max(draw) for draw in itertools.product(values, repeat=n)]
+    assert comparison.expected_best(np.array(values), n)[0] == pytest.approx(np.mean(every))
+
+
+def test_expected_best_of_uniform_draws_is_known():
+    values = (np.arange(2000) + 0.5) / 2000
+    n = np.array([1, 2, 5, 20])
+    np.testing.assert_allclose(comparison.expected_best(values, n), n / (n + 1), atol=0.001)
+
+
+def test_expected_best_takes_many_samples_at_once():
+    values = np.random.default_rng(0).random((3, 20))
+    n = np.array([1, 7])
+    together = comparison.expected_best(values, n)
+    assert together.shape == (3, 2)
+    for row, expected in zip(values, together):
+        np.testing.assert_allclose(comparison.expected_best(row, n), expected)
+    np.testing.assert_allclose(together[:, 0], values.mean(1))
+
+
+def test_best_of_rises_with_the_budget_inside_its_interval():
+    tables = {"full": uniform(80, 0), "ours": uniform(60, 1, 0.4)}
+    frame = comparison.best_of(tables, "test_accuracy", n_resamples=200)
+    assert list(dict.fromkeys(frame["arm"])) == ["full", "ours"]
+    for name, curve in frame.groupby("arm"):
+        assert curve["n"].iloc[0] == 1
+        assert curve["n"].iloc[-1] == len(tables[name])
+        assert curve["best"].is_monotonic_increasing
+        assert curve["best"].iloc[0] == pytest.approx(tables[name]["test_accuracy"].mean())
+        assert (curve["low"] <= curve["best"]).all()
+        assert (curve["best"] <= curve["high"]).all()
+        assert curve["high"].iloc[-1] <= tables[name]["test_accuracy"].max()
+
+
+def test_failed_networks_do_not_count():
+    table = uniform(50, 0)
+    failed = arm([np.nan]).assign(status="failed")
+    with pytest.warns(UserWarning, match="1 of 51"):
+        frame = comparison.best_of({"full": pd.concat([table, failed])}, "test_accuracy", n_resamples=50)
+    pd.testing.assert_frame_equal(
+        frame, comparison.best_of({"full": table}, "test_accuracy", n_resamples=50), check_exact=True
+    )
+
+
+def test_differences_are_those_of_the_arms():
+    tables = {"full": uniform(100, 0), "ours": uniform(100, 1, 0.5)}
+    frame = comparison.differences(tables, "test_accuracy", against="full", n_few=5, n_resamples=200)
+    a, b = (tables[name]["test_accuracy"].to_numpy() for name in ("ours", "full"))
+    assert list(frame.index) == [("ours", "mean"), ("ours", "best of 5"), ("ours", "best of all")]
+    expected = [a.mean() - b.mean(), 0, a.max() - b.max()]
+    expected[1] = comparison.expected_best(a, 5)[0] - comparison.expected_best(b, 5)[0]
+    np.testing.assert_allclose(frame["difference"], expected)
+    assert (frame["low"] <= frame["high"]).all()
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        (uniform(200, 0), "not distinguishable"),  # the same networks
+        (uniform(200, 1), "not distinguishable"),  # others, of the same distribution
+        (uniform(200, 1, 0.5, 1.5), "better"),
+        (uniform(200, 1, -0.5, 0.5), "worse"),
+    ],
+    ids=["same", "alike", "better", "worse"],
+)
+def test_the_verdict_says_what_the_intervals_bear(other, word):
+    tables = {"full": uniform(200, 0), "ours": other}
+    frame = comparison.differences(tables, "test_accuracy", against="full")
+    verdict = comparison.verdict(frame, "ours", "full")
+    assert verdict.startswith("ours against full: ")
+    assert verdict == (
+        f"ours against full: mean: {word}; best of 10: {word}; best of all: {word}."
+    )
+
+
+@pytest.mark.parametrize("measure", ["mean", "best of 10", "best of all"])
+def test_equal_arms_are_rarely_told_apart(measure):
+    # 90 % intervals may err in one comparison of ten; of sixty, in more than twelve hardly ever (p < 0.01).
+    errors = 0
+    for k in range(60):
+        tables = {"a": uniform(60, 2 * k), "b": uniform(60, 2 * k + 1)}
+        frame = comparison.differences(tables, "test_accuracy", against="a", n_resamples=300, seed=k)
+        row = frame.loc[("b", measure)]
+        errors += bool(row["low"] > 0 or row["high"] < 0)
+    assert errors <= 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metric": "nosuch", "against": "full"}, "Unknown metric 'nosuch'"),
+        ({"metric": "test_accuracy", "against": "nosuch"}, "'nosuch'.*full"),
+    ],
+)
+def test_an_unknown_name_is_told(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        comparison.differences({"full": uniform(20, 0), "ours": uniform(20, 1)}, **arguments)
+
+
+def test_a_seed_decides_the_intervals():
+    tables = {"full": uniform(50, 0), "ours": uniform(50, 1)}
+    once, again = (
+        comparison.differences(tables, "test_accuracy", against="full", n_resamples=100) for _ in range(2)
+    )
+    pd.testing.assert_frame_equal(once, again)
