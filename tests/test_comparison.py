@@ -88,21 +88,19 @@ def test_the_verdict_says_what_the_intervals_bear(other, word):
     frame = comparison.differences(tables, "test_accuracy", against="full")
     verdict = comparison.verdict(frame, "ours", "full")
     assert verdict.startswith("ours against full: ")
-    assert verdict == (
-        f"ours against full: mean: {word}; best of 10: {word}; best of all: {word}."
-    )
+    assert verdict == (f"ours against full: mean: {word}; best of 10: {word}; best of all: {word}.")
 
 
 @pytest.mark.parametrize("measure", ["mean", "best of 10", "best of all"])
 def test_equal_arms_are_rarely_told_apart(measure):
-    # 90 % intervals may err in one comparison of ten; of sixty, in more than twelve hardly ever (p < 0.01).
+    # 90 % intervals shall err in one comparison of ten; a bootstrap of sixty networks errs a little more often.
     errors = 0
-    for k in range(60):
+    for k in range(200):
         tables = {"a": uniform(60, 2 * k), "b": uniform(60, 2 * k + 1)}
         frame = comparison.differences(tables, "test_accuracy", against="a", n_resamples=300, seed=k)
         row = frame.loc[("b", measure)]
         errors += bool(row["low"] > 0 or row["high"] < 0)
-    assert errors <= 12
+    assert errors / 200 < 0.18
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_table_says_what_to_do():
     assert rec.table["action"].to_dict() == {n: "freeze" if n in rec.freeze else "search" for n in NAMES}
     assert rec.table.loc["beta_2", "peak"] == pytest.approx(0.2, abs=0.02)
     assert rec.table.loc["gammaB_1", "where"].startswith("=")
-    assert rec.table.loc["beta_2", "where"].startswith("[0, 0.5")
+    assert rec.table.loc["beta_2", "where"] == f"[0, {rec.ranges['beta_2'][1]:.3g}]"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,9 @@ def test_the_guard_counts_the_best_that_would_be_lost(accuracy, lost):
     explanation = explained(EFFECTS, accuracy=accuracy)
     rec = constraints.recommend(explanation, n_best=20)
     best = explanation.table.sort_values("test_accuracy", ascending=False).head(20)
-    inside = [all(low <= row[n] <= high for n, (low, high) in rec.ranges.items()) for _, row in best.iterrows()]
+    inside = [
+        all(low <= row[n] <= high for n, (low, high) in rec.ranges.items()) for _, row in best.iterrows()
+    ]
     assert (rec.n_best, rec.lost) == (20, 20 - sum(inside))
     if lost is not None:
         assert rec.lost == lost

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ubalkit import observations
 
-__all__ = ["expected_best", "best_of", "differences", "verdict"]
+__all__ = ["expected_best", "best_of", "trials_to_reach", "differences", "verdict"]
 
 
 def expected_best(values: np.ndarray, n) -> np.ndarray:
@@ -47,17 +47,59 @@ def best_of(
     -------
     DataFrame
         ``arm``, ``n``, ``best``; ``low`` and ``high``, the 5 % and 95 % quantiles.
+        Of an arm of sequential studies (a column ``study``) the best so far is
+        averaged over the studies, which are what is resampled.
     """
     rng = np.random.default_rng(seed)
     frames = []
     for arm, table in tables.items():
         values = observations.metric_values(observations.usable(table), metric).to_numpy()
-        sizes = np.unique(np.geomspace(1, len(values), 25).round().astype(int))
-        curves = expected_best(rng.choice(values, (n_resamples, len(values))), sizes)
+        if "study" in table:
+            best_so_far = np.maximum.accumulate(_studies(table, metric), axis=1)
+            sizes = np.arange(1, best_so_far.shape[1] + 1)
+            best = best_so_far.mean(0)
+            curves = best_so_far[rng.integers(len(best_so_far), size=(n_resamples, len(best_so_far)))].mean(1)
+        else:
+            sizes = np.unique(np.geomspace(1, len(values), 40).round().astype(int))
+            best = expected_best(values, sizes)
+            curves = expected_best(rng.choice(values, (n_resamples, len(values))), sizes)
         low, high = np.quantile(curves, [0.05, 0.95], axis=0)
-        best = expected_best(values, sizes)
         frames.append(pd.DataFrame({"arm": arm, "n": sizes, "best": best, "low": low, "high": high}))
     return pd.concat(frames, ignore_index=True)
+
+
+def _studies(table: pd.DataFrame, metric: str) -> np.ndarray:
+    """A metric's values, a row a study, in the order of its trials; failed ones as the worst."""
+    return table.pivot_table(index="study", columns="trial", values=metric).fillna(0).to_numpy()
+
+
+def trials_to_reach(curves: pd.DataFrame, accuracy: float) -> pd.DataFrame:
+    """How many networks each arm needs until its expected best reaches an accuracy.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        From `best_of`.
+    accuracy : float
+
+    Returns
+    -------
+    DataFrame
+        Index: arm; ``n``, and ``low`` and ``high``, where the bounds of the
+        band reach it: NaN where the arm's budget does not.
+    """
+
+    def first(curve, column):
+        reached = curve.loc[curve[column] >= accuracy, "n"]
+        return reached.min() if len(reached) else np.nan
+
+    return pd.DataFrame(
+        {
+            # The upper bound of the band is the first to get there.
+            arm: {"n": first(curve, "best"), "low": first(curve, "high"), "high": first(curve, "low")}
+            for arm, curve in curves.groupby("arm", sort=False)
+        }
+    ).T.rename_axis("arm")
 
 
 def differences(

@@ -82,7 +82,7 @@ class Ensemble:
         """Write the ensemble as JSON."""
         plain = {
             "metric": self.metric,
-            "space": self.space.to_serialized_dict(),
+            "space": spaces.plain(self.space),
             "members": [[p.tolist() for p in member.parameters()] for member in self.members],
             "quality": self.quality.to_dict("index"),
             "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
@@ -114,7 +114,7 @@ def load(path: Path) -> Ensemble:
         members.append(_module(list(zip(tensors[::2], tensors[1::2]))))
     return Ensemble(
         plain["metric"],
-        ConfigurationSpace.from_serialized_dict(plain["space"]),
+        spaces.from_plain(plain["space"]),
         members,
         pd.DataFrame.from_dict(plain["quality"], orient="index"),
         np.array(plain["held_out"], dtype=float),

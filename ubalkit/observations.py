@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ubalkit import space as spaces
-from ubalkit.profiles import Profile
+from ubalkit.profiles import Profile, from_settings
 
 __all__ = ["METRICS", "metric_values", "check", "usable", "write", "read", "write_chunk", "read_chunks"]
 
@@ -139,7 +139,7 @@ def write(table: pd.DataFrame, path: Path, **provenance) -> None:
 
 
 def read(path: Path, profile: Profile | None = None) -> pd.DataFrame:
-    """Read a table and check its SHA-256 and, with a profile, its rows.
+    """Read a table; check its SHA-256, its rows and, with a profile, that it is the profile's.
 
     Returns
     -------
@@ -151,7 +151,8 @@ def read(path: Path, profile: Profile | None = None) -> pd.DataFrame:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file was changed since it was written, or `check` fails.
+        If the file was changed since it was written, was made with other
+        settings than the profile's, or `check` fails.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
@@ -163,11 +164,10 @@ def read(path: Path, profile: Profile | None = None) -> pd.DataFrame:
     if about.get("sha256") != _sha256(text):
         raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
     table = _from_csv(text)
-    if profile is not None:
-        made_by = about.get("fingerprint", profile.fingerprint)
-        if made_by != profile.fingerprint:
-            raise ValueError(f"{path} was made with other settings than the profile {profile.name!r} has.")
-        check(table, profile)
+    if profile is not None and about.get("fingerprint") != profile.fingerprint:
+        raise ValueError(f"{path} was made with other settings than the profile {profile.name!r} has.")
+    if "space" in about and about.get("sampler", "random") == "random":
+        check(table, from_settings(about))
     table.attrs["about"] = about
     return table
 

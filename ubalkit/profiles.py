@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from ConfigSpace import ConfigurationSpace
@@ -9,7 +10,7 @@ from ConfigSpace import ConfigurationSpace
 from ubalkit import paths
 from ubalkit import space as spaces
 
-__all__ = ["Profile", "default", "get", "NAMES"]
+__all__ = ["Profile", "default", "from_settings", "get", "NAMES"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Profile:
         Networks side by side on one CPU core: as many as its cache likes.
     n_constrained : int
         Networks in each arm of the constrained search (paper, end of Section 4).
+    n_studies, n_trials : int
+        Studies of the sequential search that the constrained one is compared
+        with, and networks in each.
     n_members : int
         Meta-models in an ensemble.
     live : bool
@@ -62,21 +66,24 @@ class Profile:
     n_configurations: int = 3000
     chunk: int = 4
     n_constrained: int = 200
+    n_studies: int = 8
+    n_trials: int = 50
     n_members: int = 10
     live: bool = False
 
     @property
     def fingerprint(self) -> str:
         """Hash of the settings that decide what a row holds; equal rows need equal fingerprints."""
-        neutral = {"name", "n_configurations", "chunk", "n_constrained", "n_members", "live", "space"}
+        neutral = {"name", "n_configurations", "chunk", "n_constrained", "n_studies", "n_trials"}
+        neutral |= {"n_members", "live", "space"}
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in neutral}
-        settings["space"] = spaces.describe(self.space).to_dict()
+        settings["space"] = spaces.plain(self.space)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def settings(self) -> dict:
-        """The settings as plain values, for files that say what made them."""
+        """The settings as plain values, for files that say what made them; see `from_settings`."""
         plain = asdict(replace(self, space=None))
-        return {**plain, "space": spaces.describe(self.space).to_dict(), "fingerprint": self.fingerprint}
+        return {**plain, "space": spaces.plain(self.space), "fingerprint": self.fingerprint}
 
 
 _PROFILES = {
@@ -113,6 +120,8 @@ _PROFILES = {
             n_configurations=120,
             chunk=20,
             n_constrained=40,
+            n_studies=2,
+            n_trials=15,
             live=True,
         ),
     )
@@ -131,6 +140,12 @@ def default() -> str:
         if about.is_file() and json.loads(about.read_text(encoding="utf-8"))["rows"] >= 1000:
             return name
     return "digits"
+
+
+def from_settings(settings: Mapping) -> Profile:
+    """The profile that a file's settings describe; other entries of the file are passed over."""
+    known = {f.name: settings[f.name] for f in fields(Profile) if f.name in settings}
+    return Profile(**{**known, "hidden": tuple(known["hidden"]), "space": spaces.from_plain(known["space"])})
 
 
 def get(name: str) -> Profile:

@@ -32,7 +32,7 @@ from ubalkit import space as spaces
 from ubalkit.profiles import Profile
 from ubalkit.ubal import UBAL
 
-__all__ = ["configurations", "networks", "evaluate", "run", "verify", "provenance", "TOLERANCE"]
+__all__ = ["configurations", "networks", "measure", "evaluate", "run", "verify", "provenance", "TOLERANCE"]
 
 #: How far a row trained again may lie from a recorded one. On one machine
 #: rows are the same to the last bit; another one rounds its matrix products
@@ -96,9 +96,16 @@ def evaluate(profile: Profile, indices: Sequence[int], *, device="cpu") -> pd.Da
     DataFrame
         Observations, one row an index; see `ubalkit.observations`.
     """
-    table = configurations(profile, indices)
+    return measure(profile, configurations(profile, indices), device=device)
+
+
+def measure(
+    profile: Profile, table: pd.DataFrame, *, seeds: Sequence[int] | None = None, device="cpu"
+) -> pd.DataFrame:
+    """Train and measure a network for each row of hyperparameters; see `networks` and `evaluate`."""
     data = _dataset(profile.dataset, profile.n_train, str(device))
-    net = networks(profile, table, device=device)
+    net = networks(profile, table, seeds=seeds, device=device)
+    table = table.copy()
     net.fit(data, epochs=profile.epochs, batch_size=profile.batch_size)
     table["test_accuracy"] = net.test_accuracy(data.x_test, data.y_test).cpu().numpy()
     table["backprojection_accuracy"] = net.backprojection_accuracy().cpu().numpy()
@@ -160,7 +167,7 @@ def run(
     missing = [i for i in wanted if i not in done.index]
     pieces = [missing[k : k + chunk] for k in range(0, len(missing), chunk)]
     workers = 1 if str(device) != "cpu" else min(workers or os.cpu_count() or 1, len(pieces))
-    with _bar(n, n - len(missing), progress) as advance:
+    with bar(n, n - len(missing), progress) as advance:
         for rows in _evaluate_pieces(profile, pieces, workers, str(device)):
             observations.write_chunk(rows, folder, profile)
             advance(len(rows))
@@ -190,7 +197,7 @@ def verify(
         ``difference`` and whether it ``holds`` within `TOLERANCE`.
     """
     picked = np.random.default_rng(seed).choice(table.index, min(n_rows, len(table)), replace=False)
-    with _one_thread():
+    with one_thread():
         again = pd.concat([evaluate(profile, [int(i)], device=device) for i in picked])
     both = {"recorded": table.loc[picked], "again": again}
     frame = pd.concat({k: t[list(observations.METRICS)].stack() for k, t in both.items()}, axis=1)
@@ -203,7 +210,7 @@ def verify(
 
 def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.DataFrame]:
     if workers <= 1:
-        with _one_thread():
+        with one_thread():
             for piece in pieces:
                 yield evaluate(profile, piece, device=device)
         return
@@ -224,7 +231,8 @@ def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.
 
 
 @contextlib.contextmanager
-def _one_thread():
+def one_thread():
+    """Run torch on one thread inside, so that no thread count decides how a sum is rounded."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -234,7 +242,8 @@ def _one_thread():
 
 
 @contextlib.contextmanager
-def _bar(total: int, done: int, show: bool):
+def bar(total: int, done: int, show: bool):
+    """A progress bar over networks with rate and time left; gives the function that advances it."""
     try:
         from tqdm.auto import tqdm
     except ImportError:  # a bare machine

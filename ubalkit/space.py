@@ -13,7 +13,19 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant, Float
 from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
 
-__all__ = ["ubal", "names", "varied", "sample", "to_unit", "from_unit", "sobol", "reduced", "describe"]
+__all__ = [
+    "ubal",
+    "names",
+    "varied",
+    "sample",
+    "to_unit",
+    "from_unit",
+    "sobol",
+    "reduced",
+    "plain",
+    "from_plain",
+    "describe",
+]
 
 
 def ubal(n_layers: int = 3) -> ConfigurationSpace:
@@ -192,6 +204,18 @@ def reduced(
             hp = type(hp)(name, low, high, log=hp.log, meta=hp.meta)
         smaller.add(hp)
     return smaller
+
+
+def plain(space: ConfigurationSpace) -> dict:
+    """A space as plain values, for JSON; `from_plain` makes it again."""
+    serialized = space.to_serialized_dict()
+    # Without the versions of the library and its format, which change what a hash sees.
+    return {key: serialized[key] for key in ("name", "hyperparameters", "conditions", "forbiddens")}
+
+
+def from_plain(plain: Mapping) -> ConfigurationSpace:
+    """The space that `plain` wrote."""
+    return ConfigurationSpace.from_serialized_dict(plain)
 
 
 def describe(space: ConfigurationSpace) -> pd.Series:

@@ -1,0 +1,114 @@
+"""The notebooks as committed: their form, and that they hold the outputs that nbval compares with."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+
+from ubalkit import paths, pipeline
+
+
+def cells_of(name):
+    return nbformat.read(paths.notebooks() / f"{name}.ipynb", as_version=4).cells
+
+
+def tagged(cells, tag):
+    return [c for c in cells if tag in c.metadata.get("tags", [])]
+
+
+def code_of(cells):
+    return [c for c in cells if c.cell_type == "code"]
+
+
+every_notebook = pytest.mark.parametrize("name", pipeline.NOTEBOOKS)
+
+
+def test_the_pipeline_runs_every_notebook_there_is():
+    assert sorted(p.stem for p in paths.notebooks().glob("*.ipynb")) == sorted(pipeline.NOTEBOOKS)
+
+
+@every_notebook
+def test_it_is_short_and_says_what_it_is_about(name):
+    cells = cells_of(name)
+    assert 12 <= len(cells) <= 20
+    first = cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(rf"# {int(name[:2])} · \w", first.source)
+    assert re.search(r"\*Paper, .*Section \d", first.source)
+    assert re.search(r"\| reads \| writes \| takes \|\n\|---\|---\|---\|\n\| .+ \| .+ \| .+ \|", first.source)
+
+
+@every_notebook
+def test_it_ends_with_what_differs_from_the_paper(name):
+    last = cells_of(name)[-1]
+    assert last.cell_type == "markdown"
+    assert last.source.startswith("## What differs from the paper\n")
+    assert len(last.source) > 100
+
+
+@every_notebook
+def test_the_second_cell_holds_the_imports_and_nothing_else_does(name):
+    cells = cells_of(name)
+    imports = (ast.Import, ast.ImportFrom)
+    assert all(isinstance(node, imports) for node in ast.parse(cells[1].source).body)
+    for cell in code_of(cells[2:]):
+        assert not [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, imports)]
+
+
+@every_notebook
+def test_parameters_are_literals_each_with_its_meaning(name):
+    cells = cells_of(name)
+    (cell,) = tagged(cells, "parameters")
+    assert cell is cells[2]
+    for line in cell.source.splitlines():
+        (statement,) = ast.parse(line).body
+        assert isinstance(statement, ast.Assign)
+        assert isinstance(statement.value, ast.Constant), f"{line}: an expression, not a literal"
+        assert re.search(r"\S  # \S.{8,}", line), f"{line}: no comment that gives the meaning"
+    assert cell.source.startswith('profile_name = "digits"')
+
+
+@every_notebook
+def test_no_output_but_the_versions_is_ignored(name):
+    cells = cells_of(name)
+    (cell,) = tagged(cells, "nbval-ignore-output")
+    assert "__version__" in cell.source
+    # Nothing else switches the comparison off.
+    assert {t for c in cells for t in c.metadata.get("tags", [])} == {"parameters", "nbval-ignore-output"}
+    assert not [c for c in cells if re.search(r"NBVAL|PYTEST_VALIDATE", c.source)]
+
+
+@every_notebook
+def test_it_was_run_from_top_to_bottom_and_kept_its_outputs(name):
+    # A notebook without outputs would pass nbval without any comparison.
+    code = code_of(cells_of(name))
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    assert sum(bool(c.outputs) for c in code) >= len(code) / 2
+    assert not [o for c in code for o in c.outputs if o.output_type == "error"]
+    for cell in code:
+        shows = "plt.show()" in cell.source or "print(" in cell.source
+        shows |= isinstance(ast.parse(cell.source).body[-1], ast.Expr)
+        assert bool(cell.outputs) == shows, f"{cell.source}\nhas outputs: {bool(cell.outputs)}"
+
+
+@every_notebook
+def test_its_outputs_can_be_compared(name):
+    outputs = [o for c in code_of(cells_of(name)) for o in c.outputs]
+    # nbval compares SVG byte by byte, and never twice the same.
+    assert not [o for o in outputs if "image/svg+xml" in o.get("data", {})]
+    assert not [o for o in outputs if o.get("name") == "stderr"]
+    text = "\n".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs)
+    assert not re.search(r"(?<![\w.])-0\.0+(?!\d)", text), "-0.0 may be 0.0 elsewhere"
+    assert not re.search(r" at 0x[0-9a-f]+", text), "an address is another one every time"
+
+
+@every_notebook
+def test_no_trace_of_a_run_is_left_in_its_metadata(name):
+    # Times and paths would change with every run.
+    notebook = nbformat.read(paths.notebooks() / f"{name}.ipynb", as_version=4)
+    assert "papermill" not in notebook.metadata
+    assert "version" not in notebook.metadata.get("language_info", {})
+    for cell in notebook.cells:
+        assert not {"papermill", "execution", "collapsed", "scrolled"} & set(cell.metadata)
+    assert not tagged(notebook.cells, "injected-parameters")

@@ -1,0 +1,251 @@
+"""The notebooks as a user runs them: all four, once, for the smallest profile, with parameters of their own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+from ubalkit import attribution, metamodel, observations, paths, pipeline, profiles
+
+#: None of them is a default of its notebook.
+PARAMETERS = {
+    "01_search": {"n_configurations": 100, "workers": 1},
+    "02_metamodel": {"n_folds": 4, "seed": 1},
+    "03_shap": {"n_background": 16},
+    "04_constrained_search": {"metric": "backprojection_accuracy", "n_networks": 30, "workers": 1},
+}
+FIGURES = {"best_of", "constrained", "fig3", "importance", "metamodel", "ranges", "search", "selection"}
+NBVAL = [
+    "-m",
+    "pytest",
+    "--nbval",
+    "--nbval-current-env",
+    "--nbval-cell-timeout",
+    "600",
+    "-p",
+    "no:cacheprovider",
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A repository of its own, so that what a run leaves there can be seen."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(
+        paths.notebooks(),
+        home / "notebooks",
+        ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"),
+    )
+    return home
+
+
+@pytest.fixture(scope="module")
+def executed(home, tmp_path_factory):
+    """Folder of the runs of profile ci after all four notebooks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UBALKIT_HOME", str(home))
+        patch.setenv("UBALKIT_RUNS", str(tmp_path_factory.mktemp("runs")))
+        files = pipeline.run("ci", parameters=PARAMETERS)
+        runs = paths.runs("ci")
+    assert files == [runs / "notebooks" / f"{name}.ipynb" for name in pipeline.NOTEBOOKS]
+    return runs
+
+
+@pytest.fixture
+def here(home, executed, monkeypatch):
+    """The folder of the runs, with the paths that made it."""
+    monkeypatch.setenv("UBALKIT_HOME", str(home))
+    monkeypatch.setenv("UBALKIT_RUNS", str(executed.parent))
+    return executed
+
+
+def notebook(folder, name):
+    return nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def printed(nb):
+    return "".join(o["text"] for c in nb.cells for o in c.get("outputs", []) if o.get("name") == "stdout")
+
+
+@pytest.mark.parametrize("name", pipeline.NOTEBOOKS)
+def test_every_cell_ran_without_an_error(executed, name):
+    code = [c for c in notebook(executed, name).cells if c.cell_type == "code"]
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    assert not [o for c in code for o in c.outputs if o.output_type == "error"]
+    # A warning in a published notebook is one that a reader has to wonder about.
+    assert not [o["text"] for c in code for o in c.outputs if o.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("name", pipeline.NOTEBOOKS)
+def test_parameters_reach_their_notebook(executed, name):
+    cells = [c for c in notebook(executed, name).cells if "injected-parameters" in c.metadata.get("tags", [])]
+    assert len(cells) == 1
+    injected = {}
+    exec(cells[0].source, injected)
+    expected = {"profile_name": "ci", **PARAMETERS[name]}
+    assert {k: injected[k] for k in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("01_search", "100 networks"),
+        ("02_metamodel", "profile ci: 100 observations, 10 members, 4 folds"),
+        ("03_shap", "profile ci: 100 observations, 16 background points"),
+        ("04_constrained_search", "profile ci: 30 networks in each space, for back-projection accuracy"),
+    ],
+)
+def test_parameters_change_what_is_done(executed, name, text):
+    assert text in printed(notebook(executed, name))
+
+
+@pytest.mark.parametrize(("metric", "other"), [observations.METRICS, observations.METRICS[::-1]])
+def test_each_notebook_hands_on_what_the_next_one_reads(executed, metric, other):
+    table = observations.read(executed / "observations.csv", profiles.get("ci"))
+    assert list(table.index) == list(range(100))
+    ensemble = metamodel.load(executed / f"ensemble_{metric}.json")
+    assert (ensemble.metric, ensemble.n_observations, len(ensemble.members)) == (metric, 100, 10)
+    explained = attribution.load(executed / f"shap_{metric}.npz", ensemble, table)
+    added = explained.base_values.mean() + explained.values.sum(1)
+    np.testing.assert_allclose(added, ensemble.predict(table), atol=1e-6)
+    # Not those of the other metric under this name.
+    wrong = metamodel.load(executed / f"ensemble_{other}.json").predict(table)
+    assert np.abs(added - wrong).max() > 0.01
+
+
+def test_frames_hold_what_the_figures_show(executed):
+    curves = pd.read_csv(executed / "fig3_curves.csv")
+    points = pd.read_csv(executed / "fig3_points.csv")
+    assert len(curves) == 2 * 7 * 41
+    assert len(points) == 2 * 7 * 100
+    table = observations.read(executed / "observations.csv")
+    ensemble = metamodel.load(executed / "ensemble_test_accuracy.json")
+    explained = attribution.load(executed / "shap_test_accuracy.npz", ensemble, table)
+    recorded = curves[curves["metric"] == "test_accuracy"]
+    np.testing.assert_allclose(recorded["mean"], explained.curves()["mean"], atol=1e-5)
+
+
+def test_the_arms_of_the_constrained_search_are_of_the_size_asked_for(executed):
+    table = pd.read_csv(executed / "constrained.csv")
+    assert {"full", "paper", "ours"} <= set(table["arm"])
+    assert (table["arm"].value_counts() == 30).all()
+    paper = table[table["arm"] == "paper"]
+    assert paper[["beta_2", "beta_3"]].max().max() <= 0.4
+    assert paper[["gammaF_1", "gammaF_2"]].min().min() >= 0.6
+    assert (paper[["beta_1", "gammaB_1", "gammaB_2"]].nunique() == 1).all()
+    # New networks: the full arm continues where the profile's search ends.
+    full = table[table["arm"] == "full"]
+    assert full["index"].min() >= profiles.get("ci").n_configurations
+    assert (executed / "best_of.csv").is_file()
+    assert (executed / "constrained_differences.csv").is_file()
+
+
+def test_figures_lie_in_the_runs_and_nowhere_else(executed, home):
+    names = {p.stem for p in (executed / "figures").iterdir()}
+    assert names >= FIGURES
+    assert sorted(p.name for p in (executed / "figures").iterdir()) == sorted(
+        f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")
+    )
+    assert sorted(p.name for p in home.iterdir()) == ["notebooks"]
+    for source in paths.notebooks().glob("*.ipynb"):
+        assert (home / "notebooks" / source.name).read_bytes() == source.read_bytes()
+
+
+def test_publishing_copies_the_figures_and_the_frame_of_fig3(here, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
+    published = pipeline.publish("ci")
+    assert sorted(p.name for p in published) == sorted(p.name for p in (tmp_path / "figures").iterdir())
+    assert len(published) == len(list((here / "figures").iterdir())) + 1
+    assert {f"{name}_ci.pdf" for name in FIGURES} <= {p.name for p in published}
+    for suffix in ("png", "pdf"):
+        copy = tmp_path / "figures" / f"fig3_ci.{suffix}"
+        assert copy.read_bytes() == (here / "figures" / f"fig3.{suffix}").read_bytes()
+    copy = tmp_path / "figures" / "fig3_curves_ci.csv"
+    assert copy.read_bytes() == (here / "fig3_curves.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"profile": "nosuch"}, "Unknown profile 'nosuch'.*paper, compact, digits, ci"),
+        ({"profile": "ci", "notebooks": ["05_more"]}, "Unknown notebook '05_more'.*01_search"),
+        ({"profile": "ci", "parameters": {"3_shap": {}}}, "Unknown notebook '3_shap'.*03_shap"),
+        (
+            {"profile": "ci", "parameters": {"03_shap": {"n_backgrund": 8}}},
+            "03_shap.*'n_backgrund'.*n_background",
+        ),
+    ],
+    ids=["profile", "notebook", "notebook of parameters", "parameter"],
+)
+def test_an_unknown_name_is_told_before_anything_runs(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(ValueError, match=message):
+        pipeline.run(**arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_line_names_an_unknown_profile(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ubalkit.pipeline", "--profile", "nosuch"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"UBALKIT_RUNS": str(tmp_path / "runs")},
+    )
+    assert done.returncode == 2
+    assert done.stderr == "Unknown profile 'nosuch'; there are paper, compact, digits, ci.\n"
+    assert done.stdout == ""
+
+
+def test_a_notebook_runs_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    papermill.execute_notebook(
+        str(paths.notebooks() / "01_search.ipynb"),
+        str(tmp_path / "out.ipynb"),
+        {"profile_name": "ci", "n_configurations": 6, "workers": 1, "n_rerun": 1},
+        cwd=str(tmp_path / "elsewhere"),
+        progress_bar=False,
+    )
+    assert len(observations.read(tmp_path / "runs" / "ci" / "observations.csv", profiles.get("ci"))) == 6
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def nbval(folder, runs):
+    """Check the notebooks of a folder against their outputs, as the Makefile does."""
+    environment = os.environ | {"UBALKIT_RUNS": str(runs), "PYTEST_ADDOPTS": ""}
+    command = [sys.executable, *NBVAL, "--rootdir", str(folder), "-q", "--color", "no", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def negate_beta_2(ensemble):
+    """Every member reads beta_2 mirrored at 0: what was good is bad."""
+    for weights, *_ in ensemble["members"]:
+        for row in weights:
+            row[1] = -row[1]
+
+
+@pytest.mark.parametrize("damage", [None, negate_beta_2], ids=["as it was", "damaged"])
+def test_the_check_of_outputs_fails_where_an_input_was_damaged(here, tmp_path, damage):
+    runs, folder = tmp_path / "runs", tmp_path / "notebooks"
+    shutil.copytree(here, runs / "ci")
+    folder.mkdir()
+    shutil.copy(here / "notebooks" / "03_shap.ipynb", folder)
+    shutil.copy(paths.notebooks() / "conftest.py", folder)
+    if damage is not None:
+        path = runs / "ci" / "ensemble_test_accuracy.json"
+        ensemble = json.loads(path.read_text())
+        damage(ensemble)
+        path.write_text(json.dumps(ensemble))
+    done = nbval(folder, runs)
+    assert done.returncode == (0 if damage is None else 1), done.stdout
+    if damage is not None:
+        assert "Cell outputs differ" in done.stdout

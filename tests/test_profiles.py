@@ -1,0 +1,116 @@
+"""Profiles: their names, and a fingerprint that says which rows are comparable."""
+
+import json
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+from ConfigSpace import ConfigurationSpace, Float, Integer
+
+from ubalkit import profiles
+from ubalkit import space as spaces
+
+BASE = profiles.get("digits")
+MATTERS = {
+    "dataset": "mnist",
+    "n_train": 1000,
+    "hidden": (50,),
+    "epochs": 31,
+    "batch_size": 16,
+    "learning_rate": 0.2,
+    "init_std": 0.4,
+    "seed": 1,
+    "space": spaces.reduced(spaces.ubal(), freeze={"beta_1": 0.5}),
+}
+NEUTRAL = {
+    "name": "other",
+    "n_configurations": 7,
+    "chunk": 3,
+    "n_constrained": 9,
+    "n_members": 4,
+    "live": not BASE.live,
+}
+
+
+def test_the_four_profiles():
+    assert profiles.NAMES == ("paper", "compact", "digits", "ci")
+    assert [profiles.get(name).name for name in profiles.NAMES] == list(profiles.NAMES)
+
+
+def test_the_paper_profile_is_the_protocol_of_the_paper():
+    paper = profiles.get("paper")
+    assert (paper.dataset, paper.hidden, paper.epochs) == ("mnist", (1200,), 30)
+    assert (paper.learning_rate, paper.init_std, paper.batch_size) == (0.1, 0.5, 256)
+    assert (paper.n_train, paper.n_configurations >= 3000) == (55_000, True)
+
+
+def test_profiles_that_run_live_need_no_download():
+    assert {name for name in profiles.NAMES if profiles.get(name).live} == {"digits", "ci"}
+    assert all(profiles.get(name).dataset == "digits" for name in ("digits", "ci"))
+
+
+def test_an_unknown_profile_is_named_beside_those_there_are():
+    with pytest.raises(ValueError, match=r"^Unknown profile 'tiny'; there are paper, compact, digits, ci\.$"):
+        profiles.get("tiny")
+
+
+def test_a_profile_is_frozen():
+    with pytest.raises(FrozenInstanceError):
+        BASE.epochs = 1
+
+
+def test_every_setting_is_known_to_matter_or_not():
+    assert {f.name for f in fields(BASE)} == set(MATTERS) | set(NEUTRAL)
+
+
+@pytest.mark.parametrize("setting", MATTERS)
+def test_the_fingerprint_changes_with_what_rows_depend_on(setting):
+    assert replace(BASE, **{setting: MATTERS[setting]}).fingerprint != BASE.fingerprint
+
+
+@pytest.mark.parametrize("setting", NEUTRAL)
+def test_the_fingerprint_does_not_change_with_anything_else(setting):
+    assert replace(BASE, **{setting: NEUTRAL[setting]}).fingerprint == BASE.fingerprint
+
+
+def test_fingerprints_are_those_of_equal_settings():
+    assert len({profiles.get(name).fingerprint for name in profiles.NAMES}) == 4
+    assert replace(BASE, space=spaces.ubal()).fingerprint == BASE.fingerprint
+
+
+def reduced(**change):
+    return spaces.reduced(spaces.ubal(), **change)
+
+
+def of(*hyperparameters):
+    space = ConfigurationSpace(name="some")
+    space.add(*hyperparameters)
+    return space
+
+
+# Pairs of spaces that draw different configurations for the same index, however alike they look.
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (reduced(ranges={"beta_1": (0, 0.5001)}), reduced(ranges={"beta_1": (0, 0.5004)})),
+        (reduced(freeze={"beta_1": 0.50011}), reduced(freeze={"beta_1": 0.50014})),
+        (of(Float("a", (1, 9))), of(Integer("a", (1, 9)))),
+        (
+            of(Float("a", (0, 1), meta={"position": 0}), Float("b", (0, 1), meta={"position": 1})),
+            of(Float("a", (0, 1), meta={"position": 1}), Float("b", (0, 1), meta={"position": 0})),
+        ),
+    ],
+    ids=["range", "constant", "kind", "order"],
+)
+def test_the_fingerprint_tells_similar_spaces_apart(one, other):
+    assert not spaces.sample(one, 0, range(3)).equals(spaces.sample(other, 0, range(3)))
+    assert replace(BASE, space=one).fingerprint != replace(BASE, space=other).fingerprint
+
+
+@pytest.mark.parametrize("name", profiles.NAMES)
+def test_settings_are_plain_values(name):
+    profile = profiles.get(name)
+    again = json.loads(json.dumps(profile.settings()))
+    assert again["fingerprint"] == profile.fingerprint
+    assert set(again) == {f.name for f in fields(profile)} | {"fingerprint"}
+    space = ConfigurationSpace.from_serialized_dict(again["space"])
+    assert replace(profile, space=space).fingerprint == profile.fingerprint

@@ -1,0 +1,271 @@
+"""The search: the same table however it is cut, stopped, resumed or damaged on the way."""
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ubalkit import observations, paths, profiles, search
+from ubalkit import space as spaces
+
+TINY = replace(profiles.get("ci"), n_train=100, epochs=1, hidden=(8,), n_configurations=10)
+# At this learning rate some networks' weights overflow and others' do not.
+WILD = replace(TINY, learning_rate=3e37)
+
+
+def quiet_run(profile=TINY, n=None, **how):
+    return search.run(profile, n, **{"workers": 1, "progress": False, **how})
+
+
+def assert_same(one, other):
+    """The same rows, bit for bit."""
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """What every way of searching must give."""
+    return quiet_run(folder=tmp_path_factory.mktemp("whole"), chunk=10)
+
+
+def chunk_files(folder):
+    return sorted(folder.glob("*.chunk.json"))
+
+
+def test_a_search_gives_a_checked_table_of_the_profile(table):
+    assert list(table) == [*spaces.names(TINY.space), *observations.METRICS, "status"]
+    assert table.index.tolist() == list(range(10)) and table.index.name == "index"
+    assert (table["status"] == "ok").all()
+    assert table["test_accuracy"].nunique() > 3  # it measures something
+    assert observations.check(table, TINY) is table
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_chunks_of_any_size_give_the_same_table(table, tmp_path, chunk):
+    assert_same(quiet_run(folder=tmp_path, chunk=chunk), table)
+    assert len(chunk_files(tmp_path)) == -(10 // -chunk)
+
+
+def test_two_processes_give_the_same_table(table, tmp_path):
+    assert_same(quiet_run(folder=tmp_path, chunk=3, workers=2), table)
+
+
+def test_a_range_of_a_search_is_its_rows(table, tmp_path):
+    assert_same(quiet_run(n=3, first=6, folder=tmp_path), table.loc[6:8])
+    # What another range left in the folder does not come along.
+    assert_same(quiet_run(n=2, first=0, folder=tmp_path), table.loc[:1])
+
+
+@pytest.mark.parametrize("index", [0, 9])
+def test_a_row_can_be_run_again_alone(table, index):
+    assert_same(search.evaluate(TINY, [index]), table.loc[[index]])
+
+
+def test_configurations_are_those_of_the_profile(table):
+    names = spaces.names(TINY.space)
+    assert_same(search.configurations(TINY, [4, 2]), table.loc[[4, 2], names])
+
+
+def test_networks_can_be_given_other_seeds():
+    rows = search.configurations(TINY, [0, 1])
+    assert search.networks(TINY, rows).seeds == search.networks(TINY, rows).seeds
+    assert len(set(search.networks(TINY, rows).seeds)) == 2
+    assert search.networks(TINY, rows, seeds=[3, 4]).seeds == (3, 4)
+    assert search.networks(replace(TINY, seed=1), rows).seeds != search.networks(TINY, rows).seeds
+
+
+def test_networks_have_the_hyperparameters_of_their_rows():
+    rows = search.configurations(TINY, [0, 1])
+    net, twin = search.networks(TINY, rows), search.networks(TINY, rows.loc[[1]])
+    assert net.layers == (64, 8, 10)
+    x, y = np.full((3, 64), 0.5), np.eye(10)[:3]
+    for each in (net, twin):
+        each.update(x, y)
+    assert all((a[1] == b[0]).all() for a, b in zip(net.W + net.M, twin.W + twin.M))
+
+
+def test_a_space_that_does_not_fit_the_layers_is_refused():
+    with pytest.raises(ValueError, match=r"beta_4"):
+        search.evaluate(replace(TINY, hidden=(8, 8)), [0])
+
+
+def test_chunks_lie_in_the_runs_of_the_profile(runs):
+    quiet_run(n=2)
+    assert len(chunk_files(runs / "ci" / "chunks")) == 1
+
+
+def test_what_is_on_disk_is_not_computed_again(table, tmp_path):
+    quiet_run(n=4, chunk=2, folder=tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in chunk_files(tmp_path)}
+    assert_same(quiet_run(folder=tmp_path, chunk=3), table)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(chunk_files(tmp_path)) == 2 + 2
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "ubalkit.search", "--profile", "ci", "--workers", "1", *arguments]
+
+
+def test_killed_and_resumed_gives_the_same_table(runs, tmp_path_factory):
+    # Many small chunks, so that the kill comes between the first and the last.
+    start = command("--count", "30", "--chunk", "1")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    folder = runs / "ci" / "chunks"
+    process = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not chunk_files(folder):
+            assert process.poll() is None and time.monotonic() < deadline, "The search wrote no chunk."
+            time.sleep(0.002)
+    finally:
+        process.kill()
+        process.wait()
+    done = {path: path.stat().st_mtime_ns for path in chunk_files(folder)}
+    assert 1 <= len(done) < 30
+    assert not (runs / "ci" / "observations.csv").exists()
+    subprocess.run(start, env=environment, check=True, capture_output=True, timeout=120)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    resumed = observations.read(runs / "ci" / "observations.csv", profiles.get("ci"))
+    undisturbed = quiet_run(profiles.get("ci"), 30, folder=tmp_path_factory.mktemp("undisturbed"))
+    assert_same(resumed, undisturbed)
+
+
+DAMAGES = {
+    "changed": lambda packed: packed.replace(b",ok", b",0k", 1),
+    "truncated": lambda packed: packed[: len(packed) // 2],
+    "empty": lambda packed: b"",
+    "not ours": lambda packed: b"null",
+    "not text": lambda packed: b"\xff\xfe\x00" + packed,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_chunk_is_reported_and_computed_again(table, tmp_path, damage):
+    quiet_run(chunk=4, folder=tmp_path)
+    victim = chunk_files(tmp_path)[1]
+    packed = victim.read_bytes()
+    victim.write_bytes(DAMAGES[damage](packed))
+    assert victim.read_bytes() != packed
+    with pytest.warns(UserWarning, match=rf"{victim.name} is damaged; its configurations are computed again"):
+        again = quiet_run(chunk=4, folder=tmp_path)
+    assert_same(again, table)
+    assert victim.read_bytes() == packed
+
+
+def test_a_damaged_chunk_is_reported_once(table, tmp_path):
+    quiet_run(chunk=4, folder=tmp_path)
+    chunk_files(tmp_path)[1].write_text("")
+    with pytest.warns(UserWarning, match="is damaged"):
+        quiet_run(chunk=3, folder=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(quiet_run(chunk=3, folder=tmp_path), table)
+
+
+def test_a_half_written_chunk_is_no_chunk(table, tmp_path):
+    quiet_run(n=4, chunk=4, folder=tmp_path)
+    whole = chunk_files(tmp_path)[0]
+    # What a kill in the middle of writing leaves behind: a draft, under another name.
+    (tmp_path / f".{whole.name}.4711").write_bytes(whole.read_bytes()[:100])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(quiet_run(folder=tmp_path), table)
+
+
+def test_a_write_that_fails_leaves_the_old_chunk(table, tmp_path, monkeypatch):
+    path = observations.write_chunk(table, tmp_path, TINY)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = r"chunk\.json could not be written \(No space left on device\)"
+    with pytest.raises(ValueError, match=message):
+        observations.write_chunk(table, tmp_path, TINY)
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == before
+
+
+def test_chunks_of_other_settings_are_refused(tmp_path):
+    quiet_run(n=2, folder=tmp_path)
+    other = replace(TINY, learning_rate=0.2)
+    with pytest.raises(ValueError, match=r"000000-000001\.chunk\.json was made with other settings"):
+        quiet_run(other, 2, folder=tmp_path)
+
+
+def test_networks_that_diverge_are_rows_with_status_failed(tmp_path):
+    table = quiet_run(WILD, 20, folder=tmp_path)
+    failed = table["status"] == "failed"
+    assert 0 < failed.sum() < 20
+    for metric in observations.METRICS:
+        assert table.loc[failed, metric].isna().all()
+        assert table.loc[~failed, metric].between(0, 1).all()
+    # The others are what they are without them.
+    well = table.index[~failed]
+    assert_same(search.evaluate(WILD, well), table.loc[well])
+
+
+@pytest.mark.parametrize("how", [{"n": 0}, {"first": -1}, {"chunk": -2}])
+def test_an_impossible_range_is_refused(tmp_path, how):
+    message = rf"{next(iter(how))} = {next(iter(how.values()))}\b.*at least 0, 1 and 1 are needed"
+    with pytest.raises(ValueError, match=message):
+        quiet_run(folder=tmp_path, **how)
+
+
+# Permissions do not stop an administrator; a path below a file stops everyone.
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "chunks"
+    with pytest.raises(ValueError) as caught:
+        quiet_run(folder=folder)
+    assert str(caught.value) == (
+        f"The folder {folder} cannot be written to (Not a directory); name another one or set UBALKIT_RUNS."
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "tiny"], "Unknown profile 'tiny'; there are paper, compact, digits, ci.\n"),
+        (
+            ["--profile", "ci", "--count", "0"],
+            "first = 0, n = 0, chunk = 20: at least 0, 1 and 1 are needed.\n",
+        ),
+    ],
+)
+def test_the_command_line_reports_errors_in_one_line(runs, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        search.main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == message
+
+
+def test_the_command_line_names_a_folder_that_cannot_be_written_to(runs, capsys):
+    (runs / "file").touch()
+    with pytest.raises(SystemExit) as caught:
+        search.main(["--profile", "ci", "--out", str(runs / "file")])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"The folder {runs / 'file' / 'chunks'} cannot be written to")
+    assert error.count("\n") == 1
+
+
+def test_the_command_line_writes_the_table_and_what_made_it(runs, capsys):
+    for first in ("4", "0"):
+        search.main(["--profile", "ci", "--first", first, "--count", "2", "--workers", "1"])
+    path = paths.runs("ci") / "observations.csv"
+    assert f"4 configurations in {path}" in capsys.readouterr().out
+    profile = profiles.get("ci")
+    table = observations.read(path, profile)
+    assert_same(table, search.evaluate(profile, [0, 1, 4, 5]))
+    about = table.attrs["about"]
+    assert (about["rows"], about["fingerprint"], about["device"]) == (4, profile.fingerprint, "cpu")
+    assert (about["name"], about["seed"], about["epochs"]) == ("ci", 0, profile.epochs)
+    assert {"torch", "numpy", "pandas"} <= set(about["versions"])
+    assert {"ubalkit", "python", "written", "seconds_of_last_piece", "space"} <= set(about)

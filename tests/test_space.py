@@ -1,0 +1,229 @@
+"""Hyperparameter spaces: which configuration an index is, unit-cube coordinates, smaller spaces."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    Constant,
+    EqualsCondition,
+    Float,
+    ForbiddenEqualsClause,
+    Integer,
+    OrdinalHyperparameter,
+)
+from scipy import stats
+
+from ubalkit import space as spaces
+
+SEVEN = ["beta_1", "beta_2", "beta_3", "gammaF_1", "gammaF_2", "gammaB_1", "gammaB_2"]
+
+
+def mixed():
+    space = ConfigurationSpace(name="mixed")
+    space.add(
+        Float("momentum", (0.5, 1.0)),
+        Float("rate", (1e-4, 1.0), log=True),
+        Integer("depth", (1, 5)),
+        Integer("width", (1, 1000), log=True),
+        Categorical("optimizer", ["sgd", "adam", "lion"]),
+        OrdinalHyperparameter("size", ["small", "middle", "large"]),
+        Constant("epochs", 7),
+    )
+    return space
+
+
+def test_ubal_has_the_seven_hyperparameters_in_the_order_of_the_paper():
+    space = spaces.ubal()
+    assert spaces.names(space) == spaces.varied(space) == SEVEN
+    assert {(space[name].lower, space[name].upper) for name in SEVEN} == {(0, 1)}
+    assert list(spaces.sample(space, 0, [0])) == SEVEN
+
+
+def test_a_deeper_ubal_has_more_hyperparameters_in_their_order():
+    names = spaces.names(spaces.ubal(12))
+    assert names[:12] == [f"beta_{k}" for k in range(1, 13)]
+    assert names[12:] == [f"{g}_{k}" for g in ("gammaF", "gammaB") for k in range(1, 12)]
+
+
+@pytest.mark.parametrize("space", [spaces.ubal(), mixed()], ids=["ubal", "mixed"])
+def test_a_configuration_depends_on_space_seed_and_index_alone(space):
+    table = spaces.sample(space, 3, range(10))
+    pd.testing.assert_frame_equal(spaces.sample(space, 3, range(10)), table)
+    pd.testing.assert_frame_equal(spaces.sample(space, 3, [7, 2, 9]), table.loc[[7, 2, 9]])
+    assert not table.equals(spaces.sample(space, 4, range(10)))
+    assert not table.drop_duplicates().shape[0] < len(table)
+
+
+def test_recorded_configurations_stay_what_they_are():
+    # A change here means that no recorded observation belongs to its index any more.
+    drawn = spaces.sample(spaces.ubal(), 0, [0, 2999]).to_numpy()
+    expected = [np.random.default_rng([0, i]).random(7) for i in (0, 2999)]
+    np.testing.assert_array_equal(drawn, expected)
+    assert drawn[0, :2] == pytest.approx([0.6369616873214543, 0.2697867137638703], abs=1e-15)
+
+
+@pytest.mark.parametrize("name", SEVEN)
+def test_samples_are_uniform(name):
+    values = spaces.sample(spaces.ubal(), 0, range(2000))[name]
+    assert stats.kstest(values, "uniform").pvalue > 1e-3
+
+
+def test_samples_on_a_log_scale_are_uniform_in_the_logarithm():
+    decades = np.log10(spaces.sample(mixed(), 0, range(2000))["rate"]) / 4 + 1
+    assert stats.kstest(decades, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", ["depth", "optimizer", "size"])
+def test_discrete_values_are_equally_likely(name):
+    space = mixed()
+    n_values = {"depth": 5, "optimizer": 3, "size": 3}[name]
+    unit = np.full((60 * n_values, len(spaces.varied(space))), 0.5)
+    unit[:, spaces.varied(space).index(name)] = (np.arange(len(unit)) + 0.5) / len(unit)
+    assert spaces.from_unit(space, unit)[name].value_counts().tolist() == [60] * n_values
+
+
+def test_values_survive_the_way_to_the_unit_cube_and_back():
+    space = mixed()
+    table = spaces.sample(space, 0, range(200)).reset_index(drop=True)
+    unit = spaces.to_unit(space, table)
+    assert unit.shape == (200, 6)  # a constant has no coordinate
+    assert ((unit >= 0) & (unit <= 1)).all()
+    back = spaces.from_unit(space, unit)
+    pd.testing.assert_frame_equal(back, table, rtol=1e-12)
+    assert (back["epochs"] == 7).all()
+
+
+@pytest.mark.parametrize("name", ["momentum", "rate"])
+def test_coordinates_of_floats_survive_the_way_back(name):
+    space = mixed()
+    j = spaces.varied(space).index(name)
+    unit = np.random.default_rng(0).random((50, 6))
+    np.testing.assert_allclose(
+        spaces.to_unit(space, spaces.from_unit(space, unit))[:, j], unit[:, j], atol=1e-12
+    )
+
+
+def test_a_categorys_coordinate_is_the_middle_of_its_share():
+    space = ConfigurationSpace()
+    space.add(OrdinalHyperparameter("size", ["small", "large"]))
+    unit = spaces.to_unit(space, pd.DataFrame({"size": ["large", "small"]}))
+    assert unit.tolist() == [[0.75], [0.25]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": 2.0}, r"^rate = 2.0 lies outside its space: rate, .*\[0.0001, 1.0\]"),
+        ({"rate": np.nan}, r"^rate = nan lies outside its space"),
+        ({"size": "huge"}, r"^size = huge lies outside its space: .*small, middle, large"),
+    ],
+)
+def test_values_outside_the_space_have_no_coordinate(change, message):
+    table = spaces.sample(mixed(), 0, range(3)).assign(**change)
+    with pytest.raises(ValueError, match=message):
+        spaces.to_unit(mixed(), table)
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(ValueError, match=r"no column 'beta_2'; it has beta_1"):
+        spaces.to_unit(spaces.ubal(), pd.DataFrame({"beta_1": [0.5]}))
+
+
+@pytest.mark.parametrize("n", [1, 64, 100])
+def test_sobol_points_lie_in_the_cube_and_follow_their_seed(n):
+    points = spaces.sobol(7, n, seed=1)
+    assert points.shape == (n, 7)
+    assert ((points >= 0) & (points < 1)).all()
+    np.testing.assert_array_equal(points, spaces.sobol(7, n, seed=1))
+    assert not np.array_equal(points, spaces.sobol(7, n, seed=2))
+
+
+def test_sobol_points_fill_every_sixteenth_of_every_axis_equally():
+    bins = (spaces.sobol(7, 64) * 16).astype(int)
+    assert all((np.bincount(axis, minlength=16) == 4).all() for axis in bins.T)
+
+
+def test_a_reduced_space_freezes_narrows_and_keeps_the_order():
+    space = spaces.reduced(spaces.ubal(), freeze={"beta_1": 0.25}, ranges={"gammaF_2": (0.6, 0.9)})
+    assert spaces.names(space) == SEVEN
+    assert spaces.varied(space) == SEVEN[1:]
+    table = spaces.sample(space, 0, range(500))
+    assert list(table) == SEVEN
+    assert (table["beta_1"] == 0.25).all()
+    assert 0.6 <= table["gammaF_2"].min() < 0.61 and 0.89 < table["gammaF_2"].max() <= 0.9
+    assert table["beta_2"].min() < 0.01 and table["beta_2"].max() > 0.99
+
+
+def test_a_reduced_space_can_freeze_everything():
+    space = spaces.reduced(spaces.ubal(), freeze=dict.fromkeys(SEVEN, 0.5))
+    table = spaces.sample(space, 0, range(3))
+    assert (table == 0.5).all(axis=None) and list(table) == SEVEN
+    assert spaces.to_unit(space, table).shape == (3, 0)
+
+
+def test_a_narrower_range_keeps_its_scale_and_its_kind():
+    space = spaces.reduced(mixed(), ranges={"rate": (1e-3, 0.1), "depth": (2, 4)})
+    assert space["rate"].log and (space["rate"].lower, space["rate"].upper) == (1e-3, 0.1)
+    assert set(spaces.sample(space, 0, range(50))["depth"]) == {2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "ranges", "message"),
+    [
+        ({"alpha": 1}, {}, r"no hyperparameter 'alpha'; it has beta_1, beta_2"),
+        ({}, {"alpha": (0, 1)}, r"no hyperparameter 'alpha'"),
+        ({"beta_1": 1.5}, {}, r"^beta_1 = 1.5 lies outside its space: .*\[0.0, 1.0\]"),
+        ({}, {"beta_1": (0.5, 1.5)}, r"^beta_1: the range 0.5 to 1.5 does not lie within 0 to 1\.$"),
+        ({}, {"beta_1": (0.8, 0.2)}, r"^beta_1: the range 0.8 to 0.2"),
+        ({}, {"beta_1": (np.nan, 0.2)}, r"^beta_1: the range nan to 0.2"),
+    ],
+)
+def test_impossible_reductions_are_refused(freeze, ranges, message):
+    with pytest.raises(ValueError, match=message):
+        spaces.reduced(spaces.ubal(), freeze, ranges)
+
+
+@pytest.mark.parametrize("name", ["optimizer", "size", "epochs"])
+def test_only_numbers_have_a_narrower_range(name):
+    with pytest.raises(ValueError, match=rf"^{name}\b"):
+        spaces.reduced(mixed(), ranges={name: (0, 1)})
+
+
+@pytest.mark.parametrize(
+    "space",
+    [spaces.ubal(), spaces.reduced(spaces.ubal(), {"gammaB_1": 0.5}, {"beta_3": (0, 0.4)}), mixed()],
+    ids=["ubal", "reduced", "mixed"],
+)
+def test_a_space_survives_as_json_with_its_order(space):
+    text = json.dumps(space.to_serialized_dict())
+    again = ConfigurationSpace.from_serialized_dict(json.loads(text))
+    assert spaces.names(again) == spaces.names(space)
+    pd.testing.assert_frame_equal(spaces.sample(again, 0, range(20)), spaces.sample(space, 0, range(20)))
+
+
+@pytest.mark.parametrize("kind", ["condition", "forbidden clause"])
+def test_conditions_and_forbidden_clauses_are_refused(kind):
+    space = mixed()
+    if kind == "condition":
+        space.add(EqualsCondition(space["momentum"], space["optimizer"], "sgd"))
+    else:
+        space.add(ForbiddenEqualsClause(space["optimizer"], "lion"))
+    with pytest.raises(ValueError, match="'mixed' has conditions or forbidden clauses"):
+        spaces.sample(space, 0, [0])
+
+
+def test_a_space_is_described_in_lines():
+    lines = spaces.describe(spaces.reduced(mixed(), freeze={"momentum": 0.9}))
+    assert dict(lines) == {
+        "depth": "[1, 5]",
+        "epochs": "= 7",
+        "momentum": "= 0.9",
+        "optimizer": "{sgd, adam, lion}",
+        "rate": "[0.0001, 1] log",
+        "size": "{small, middle, large}",
+        "width": "[1, 1e+03] log",
+    }
