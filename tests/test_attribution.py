@@ -129,7 +129,7 @@ class Reused(nn.Module):
 @pytest.mark.parametrize("module", [Functional, Reused])
 def test_values_that_do_not_add_up_are_refused(module, fixed_seed):
     member = module().double().requires_grad_(False)
-    with pytest.raises(ArithmeticError, match="not additive.*is allowed"):
+    with pytest.raises(ArithmeticError, match=r"not additive.*is allowed"):
         attribution.deep_shap(ensemble_of(member), configurations(30))
 
 

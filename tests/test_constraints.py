@@ -74,7 +74,7 @@ def test_low_decides_what_is_frozen():
 
 @pytest.mark.parametrize("low", [0, 1, -0.1, 1.5, float("nan")])
 def test_low_outside_its_range_is_refused(low):
-    with pytest.raises(ValueError, match="low = .*between 0 and 1"):
+    with pytest.raises(ValueError, match=r"low = .*between 0 and 1"):
         constraints.recommend(explained(EFFECTS), low=low)
 
 

@@ -234,7 +234,7 @@ def test_whiskers_and_bars_of_the_importance_are_those_of_the_tables(attribution
 
 
 def assert_same_fig3(curves, reference, tolerance):
-    """The lines of two Figs. 3 lie within a tolerance, in units of accuracy, at every point of their grids."""
+    """The lines of two Figs. 3 lie within a tolerance, in units of accuracy, all along their grids."""
     keys = ["metric", "hyperparameter", "unit"]
     both = curves.round({"unit": 6}).merge(
         reference.round({"unit": 6}), on=keys, suffixes=("", "_reference"), validate="1:1"
@@ -293,5 +293,5 @@ def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted):
         }
     rng = np.random.default_rng(0)
     damaged = table.assign(gammaF_2=rng.permutation(table["gammaF_2"]))
-    with pytest.raises(AssertionError, match="gammaF_2|beta|gamma"):
+    with pytest.raises(AssertionError, match=r"gammaF_2|beta|gamma"):
         assert_same_fig3(fig3_curves(damaged, 300, **sizes)[0], published, TOLERANCE)

@@ -26,6 +26,8 @@ NEUTRAL = {
     "n_configurations": 7,
     "chunk": 3,
     "n_constrained": 9,
+    "n_studies": 5,
+    "n_trials": 6,
     "n_members": 4,
     "live": not BASE.live,
 }

@@ -164,7 +164,7 @@ def test_a_damaged_chunk_is_reported_once(table, tmp_path):
     with pytest.warns(UserWarning, match="is damaged"):
         quiet_run(chunk=3, folder=tmp_path)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert_same(quiet_run(chunk=3, folder=tmp_path), table)
 
 
@@ -174,7 +174,7 @@ def test_a_half_written_chunk_is_no_chunk(table, tmp_path):
     # What a kill in the middle of writing leaves behind: a draft, under another name.
     (tmp_path / f".{whole.name}.4711").write_bytes(whole.read_bytes()[:100])
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert_same(quiet_run(folder=tmp_path), table)
 
 

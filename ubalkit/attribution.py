@@ -124,9 +124,8 @@ class Attribution:
     def save(self, path: Path) -> None:
         """Write the values as a NumPy archive, without pickle."""
         with path.open("wb") as file:
-            np.savez_compressed(
-                file, index=self.table.index, member_values=self.member_values, base_values=self.base_values
-            )
+            arrays = {"member_values": self.member_values, "base_values": self.base_values}
+            np.savez_compressed(file, index=self.table.index, unit=self.unit, **arrays)
 
 
 def load(path: Path, ensemble: Ensemble, table: pd.DataFrame) -> Attribution:
@@ -142,11 +141,12 @@ def load(path: Path, ensemble: Ensemble, table: pd.DataFrame) -> Attribution:
     if not path.is_file():
         raise FileNotFoundError(f"There is no attribution at {path}; notebook 03_shap makes it.")
     rows = observations.usable(table)
+    unit = spaces.to_unit(ensemble.space, rows)
     with np.load(path, allow_pickle=False) as archive:
-        if not np.array_equal(archive["index"], rows.index):
+        same = np.array_equal(archive["unit"], unit) and np.array_equal(archive["index"], rows.index)
+        if not same:
             raise ValueError(f"{path} explains other configurations than the table holds.")
         values, base = archive["member_values"], archive["base_values"]
-    unit = spaces.to_unit(ensemble.space, rows)
     return Attribution(ensemble, rows, spaces.varied(ensemble.space), unit, values, base)
 
 

@@ -59,84 +59,45 @@ class _Sample:
         return float(np.sqrt(weights @ (values - curve) ** 2 / weights.sum()))
 
 
-def _most_impact(metric):
-    def effect(s: _Sample):
-        importance = s.importance(metric)
-        j = s.names.index("beta_2")
-        return importance[j] - np.delete(importance, j).max()
-
-    return effect
+def _most_impact(s: _Sample, metric: str) -> float:
+    importance, j = s.importance(metric), s.names.index("beta_2")
+    return importance[j] - np.delete(importance, j).max()
 
 
-def _varies(metric):
-    def effect(s: _Sample):
-        others = [s.scatter(metric, name, 0, 1) for name in s.names]
-        return s.scatter(metric, "beta_2", 0, 0.4) - float(np.mean(others))
-
-    return effect
+def _varies(s: _Sample, metric: str) -> float:
+    others = [s.scatter(metric, name, 0, 1) for name in s.names]
+    return s.scatter(metric, "beta_2", 0, 0.4) - float(np.mean(others))
 
 
-#: Number, statement, metric, what the effect is, and the effect: positive where the statement holds.
-STATEMENTS: list[tuple[int, str, str, str, Callable[[_Sample], float]]] = [
-    *(
-        (1, "beta_2 has the most impact", m, "importance, less the largest other", _most_impact(m))
-        for m in (TEST, BACK)
-    ),
-    *(
-        (2, "beta_2 ≤ 0.4 contributes positively", m, "mean SHAP", lambda s, m=m: s.mean(m, "beta_2", 0, 0.4))
-        for m in (TEST, BACK)
-    ),
-    (
-        3,
-        "beta_2 ≳ 0.4 contributes negatively",
-        BACK,
-        "mean SHAP, negated",
-        lambda s: -s.mean(BACK, "beta_2", 0.4, 1),
-    ),
-    (
-        4,
-        "beta_2 ≳ 0.4: testing departs from back-projection upwards",
-        "both",
-        "difference of mean SHAP",
-        lambda s: s.mean(TEST, "beta_2", 0.4, 1) - s.mean(BACK, "beta_2", 0.4, 1),
-    ),
-    *(
-        (
-            5,
-            f"{name} matters little throughout its range",
-            m,
-            f"{LOW} less share of the largest peak",
-            lambda s, m=m, name=name: LOW - s.peak_share(m, name),
-        )
-        for name in ("beta_1", "gammaB_1", "gammaB_2")
-        for m in (TEST, BACK)
-    ),
-    *(
-        (6, "beta_3 ≤ 0.4 contributes positively", m, "mean SHAP", lambda s, m=m: s.mean(m, "beta_3", 0, 0.4))
-        for m in (TEST, BACK)
-    ),
-    *(
-        (
-            7,
-            f"{name} ≳ 0.6 contributes positively",
-            m,
-            "mean SHAP",
-            lambda s, m=m, name=name: s.mean(m, name, 0.6, 1),
-        )
-        for name in ("gammaF_1", "gammaF_2")
-        for m in (TEST, BACK)
-    ),
-    *(
-        (
-            8,
-            "the SHAP values of beta_2 ≲ 0.4 vary widely at equal value",
-            m,
-            "scatter, less the mean scatter of all",
-            _varies(m),
-        )
-        for m in (TEST, BACK)
-    ),
-]
+def _mean(name: str, low: float, high: float) -> Callable[[_Sample, str], float]:
+    return lambda s, metric: s.mean(metric, name, low, high)
+
+
+def _matters_little(name: str) -> Callable[[_Sample, str], float]:
+    return lambda s, metric: LOW - s.peak_share(metric, name)
+
+
+def _departs(s: _Sample, _: str) -> float:
+    return s.mean(TEST, "beta_2", 0.4, 1) - s.mean(BACK, "beta_2", 0.4, 1)
+
+
+_PEAK = f"{LOW} less its share of the largest peak"
+
+#: Number, statement, what the effect is, the effect (positive where the statement holds), metrics.
+STATEMENTS: list[tuple[int, str, str, Callable[[_Sample, str], float], tuple[str, ...]]] = [
+    (1, "beta_2 has the most impact", "importance less the largest other", _most_impact, (TEST, BACK)),
+    (2, "beta_2 ≤ 0.4 contributes positively", "mean SHAP", _mean("beta_2", 0, 0.4), (TEST, BACK)),
+    (3, "beta_2 ≳ 0.4 contributes negatively", "mean SHAP, negated",
+     lambda s, m: -s.mean(m, "beta_2", 0.4, 1), (BACK,)),
+    (4, "beta_2 ≳ 0.4: testing lies above back-projection", "difference of mean SHAP", _departs, ("both",)),
+    (5, "beta_1 matters little throughout", _PEAK, _matters_little("beta_1"), (TEST, BACK)),
+    (5, "gammaB_1 matters little throughout", _PEAK, _matters_little("gammaB_1"), (TEST, BACK)),
+    (5, "gammaB_2 matters little throughout", _PEAK, _matters_little("gammaB_2"), (TEST, BACK)),
+    (6, "beta_3 ≤ 0.4 contributes positively", "mean SHAP", _mean("beta_3", 0, 0.4), (TEST, BACK)),
+    (7, "gammaF_1 ≳ 0.6 contributes positively", "mean SHAP", _mean("gammaF_1", 0.6, 1), (TEST, BACK)),
+    (7, "gammaF_2 ≳ 0.6 contributes positively", "mean SHAP", _mean("gammaF_2", 0.6, 1), (TEST, BACK)),
+    (8, "beta_2 ≲ 0.4 varies widely at equal value", "scatter less the mean of all", _varies, (TEST, BACK)),
+]  # fmt: skip
 
 
 def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
@@ -180,7 +141,7 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
     def effects(weights, drawn):
         values = {m: np.tensordot(drawn[m], members[m], 1) for m in members}
         sample = _Sample(values, test.table, test.names, weights, windows)
-        return [effect(sample) for *_, effect in STATEMENTS]
+        return [effect(sample, metric) for *_, effect, metrics in STATEMENTS for metric in metrics]
 
     n = len(test.table)
     rng = np.random.default_rng(seed)
@@ -193,9 +154,13 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
         effects(shares(n), {m: shares(len(v)) for m, v in members.items()}) for _ in range(n_resamples)
     ]
     low, high = np.quantile(resampled, [0.05, 0.95], axis=0)
-    frame = pd.DataFrame(
-        [statement[:4] for statement in STATEMENTS], columns=["claim", "statement", "metric", "measure"]
-    ).assign(effect=observed, low=low, high=high)
+    rows = [
+        (claim, what, metric, measure)
+        for claim, what, measure, _, metrics in STATEMENTS
+        for metric in metrics
+    ]
+    frame = pd.DataFrame(rows, columns=["claim", "statement", "metric", "measure"])
+    frame = frame.assign(effect=observed, low=low, high=high)
     frame["verdict"] = np.select(
         [frame["low"] > 0, frame["high"] < 0], ["holds", "does not hold"], "undecided"
     )

@@ -1,6 +1,6 @@
 """Comparing searches of equal budgets: best-of-n curves, differences, a verdict in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -107,7 +107,7 @@ def differences(
     metric: str,
     *,
     against: str,
-    n_few: int = 10,
+    sizes: Sequence[int] = (10, 50),
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -119,24 +119,31 @@ def differences(
     metric : str
     against : str
         The arm that the others are compared with.
-    n_few : int
-        Size of the small search whose expected best is compared.
+    sizes : sequence of int
+        Sizes of searches whose expected best is compared. The best of all is
+        not: the bootstrap of a maximum is not consistent.
 
     Returns
     -------
     DataFrame
-        Index: arm and measure (``mean``, ``best of n_few``, ``best of all``);
-        columns ``difference``, ``low``, ``high``.
+        Index: arm and measure (``mean``, ``best of n``); columns
+        ``difference``, ``low``, ``high``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown metric or arm.
     """
+    if against not in tables:
+        raise ValueError(f"Unknown arm {against!r}; there are {', '.join(tables)}.")
     rng = np.random.default_rng(seed)
-    values = {arm: observations.usable(t)[metric].to_numpy() for arm, t in tables.items()}
+    values = {
+        arm: observations.metric_values(observations.usable(t), metric).to_numpy()
+        for arm, t in tables.items()
+    }
 
     def measures(x):
-        return {
-            "mean": x.mean(-1),
-            f"best of {n_few}": expected_best(x, n_few)[..., 0],
-            "best of all": x.max(-1),
-        }
+        return {"mean": x.mean(-1)} | {f"best of {n}": expected_best(x, n)[..., 0] for n in sizes}
 
     resampled = {arm: measures(rng.choice(v, (n_resamples, len(v)))) for arm, v in values.items()}
     rows = {}

@@ -105,7 +105,8 @@ def paper(attribution: Attribution, *, n_best: int = 20) -> Recommendation:
 
 
 def _plain(value):
-    return round(float(value), 3) if isinstance(value, (float, np.floating)) else value
+    # Three digits are more than a curve bears, and fewer could leave a log-scaled range.
+    return float(f"{value:.3g}") if isinstance(value, (float, np.floating)) else value
 
 
 def _positive_around(curve: pd.DataFrame, best: int) -> tuple[float, float]:
@@ -129,9 +130,7 @@ def _recommendation(
     share = 1.0
     for name, (low, high) in ranges.items():
         kept &= best[name].between(low, high).to_numpy()
-        whole = attribution.ensemble.space[name]
-        bounds = whole.to_vector(np.array([low, high], dtype=float)) if hasattr(whole, "lower") else (0, 1)
-        share *= float(bounds[1] - bounds[0])
+        share *= float(np.diff(spaces.coordinate(attribution.ensemble.space[name], [low, high]))[0])
     peaks = attribution.curves().groupby("hyperparameter")["size"].max()
     table = attribution.importance()[["importance"]].assign(peak=peaks)
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]

@@ -245,23 +245,15 @@ def ranges(recommendations: Mapping, attribution: Attribution):
 
 def arms(tables: Mapping[str, pd.DataFrame], metric: str):
     """Distributions of a metric in the arms of a comparison, and their medians."""
-    frame = pd.concat({name: table[metric] for name, table in tables.items()}, names=["arm"]).reset_index()
     figure, ax = plt.subplots(figsize=(6.2, 0.62 * len(tables) + 0.8))
-    palette = sns.color_palette(n_colors=len(tables))
-    sns.stripplot(
-        frame,
-        y="arm",
-        x=metric,
-        hue="arm",
-        palette=palette,
-        size=2.4,
-        jitter=0.28,
-        alpha=0.5,
-        ax=ax,
-        legend=False,
-    )
-    for k, table in enumerate(tables.values()):
+    rng = np.random.default_rng(0)
+    for k, (table, color) in enumerate(zip(tables.values(), sns.color_palette())):
+        jitter = k + rng.uniform(-0.28, 0.28, len(table))
+        ax.scatter(table[metric], jitter, s=6, alpha=0.5, lw=0, color=color)
         ax.plot([table[metric].median()] * 2, [k - 0.36, k + 0.36], color="black", lw=2)
+    ax.set(yticks=range(len(tables)), yticklabels=tables)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
     ax.set(xlabel=f"{LABELS.get(metric, metric)}  (bar: median)", ylabel="")
     return figure
 

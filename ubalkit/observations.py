@@ -10,6 +10,7 @@ Two kinds of file hold tables. A recorded table is ``observations.csv`` with
 file, written whole or not at all. Both carry a SHA-256 that reading checks.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -51,7 +52,8 @@ def _write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise ValueError(f"{path} could not be written ({error.strerror}).") from error
 
 
@@ -160,7 +162,10 @@ def read(path: Path, profile: Profile | None = None) -> pd.DataFrame:
     about_file = path.with_suffix(".json")
     if not about_file.is_file():
         raise ValueError(f"{about_file.name} is missing beside {path}: what made the table is unknown.")
-    about = json.loads(about_file.read_text(encoding="utf-8"))
+    try:
+        about = json.loads(about_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{about_file} is damaged: it is not JSON ({error}).") from error
     if about.get("sha256") != _sha256(text):
         raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
     table = _from_csv(text)
@@ -184,8 +189,8 @@ def write_chunk(table: pd.DataFrame, folder: Path, profile: Profile) -> Path:
 def read_chunks(folder: Path, profile: Profile) -> pd.DataFrame:
     """All rows that the chunk files of a folder hold, in the order of their indices.
 
-    A damaged file is reported in a warning and left out, so that its rows are
-    computed again.
+    A damaged file is reported in a warning, renamed and left out, so that its
+    rows are computed again.
 
     Raises
     ------
@@ -200,6 +205,7 @@ def read_chunks(folder: Path, profile: Profile) -> pd.DataFrame:
                 raise ValueError("SHA-256")
             rows = _from_csv(whole["csv"])
         except (ValueError, KeyError, TypeError):
+            path.replace(path.with_suffix(".damaged"))
             warnings.warn(f"{path} is damaged; its configurations are computed again.", stacklevel=2)
             continue
         if whole.get("fingerprint") != profile.fingerprint:

@@ -66,10 +66,11 @@ def networks(
     if seeds is None:
         # Of another stream than the hyperparameters', which start at [seed, i].
         seeds = [int(np.random.default_rng([profile.seed, i, 1]).integers(2**32)) for i in table.index]
-    beta, gamma_f, gamma_b = (
-        table[[f"{kind}_{k}" for k in range(1, count + 1)]].to_numpy(float)
-        for kind, count in (("beta", len(layers)), ("gammaF", len(layers) - 1), ("gammaB", len(layers) - 1))
-    )
+    needed = spaces.names(spaces.ubal(len(layers)))
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"Networks {layers} need {', '.join(needed)}; {', '.join(missing)} is missing.")
+    values = table[needed].to_numpy(float)
+    beta, gamma_f, gamma_b = np.split(values, [len(layers), 2 * len(layers) - 1], axis=1)
     return UBAL(
         layers,
         beta,

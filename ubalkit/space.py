@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant, Float
-from ConfigSpace.hyperparameters import CategoricalHyperparameter, OrdinalHyperparameter
+from ConfigSpace.hyperparameters import (
+    CategoricalHyperparameter,
+    IntegerHyperparameter,
+    OrdinalHyperparameter,
+)
 
 __all__ = [
     "ubal",
@@ -20,6 +24,7 @@ __all__ = [
     "sample",
     "to_unit",
     "from_unit",
+    "coordinate",
     "sobol",
     "reduced",
     "plain",
@@ -82,7 +87,7 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
             f"The space {space.name!r} has conditions or forbidden clauses, which are not supported."
         )
     d = len(varied(space))
-    unit = np.array([np.random.default_rng([seed, i]).random(d) for i in indices]).reshape(-1, d)
+    unit = np.array([np.random.default_rng([seed, i]).random(d) for i in indices]).reshape(len(indices), d)
     return from_unit(space, unit).set_index(pd.Index(indices, name="index", dtype="int64"))
 
 
@@ -104,11 +109,7 @@ def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
         if isinstance(hp, Constant):
             columns[name] = [hp.value] * len(unit)
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
-        columns[name] = (
-            _choices(space[name])[_bin(u, space[name])]
-            if _is_discrete(space[name])
-            else space[name].to_value(u)
-        )
+        columns[name] = _to_value(space[name], u)
     return pd.DataFrame(columns)
 
 
@@ -131,15 +132,12 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
             raise ValueError(f"The table has no column {name!r}; it has {', '.join(map(str, table))}.")
         hp, values = space[name], table[name].to_numpy()
         if _is_discrete(hp):
-            position = {value: k for k, value in enumerate(_choices(hp))}
-            wrong = [v for v in values if v not in position]
-            unit = np.array([(position.get(v, 0) + 0.5) / len(position) for v in values])
+            wrong = [v for v in values if v not in _choices(hp)]
         else:
             wrong = values[~((values >= hp.lower) & (values <= hp.upper))]
-            unit = hp.to_vector(values.astype(float)) if not len(wrong) else values
         if len(wrong):
             raise ValueError(f"{name} = {wrong[0]} lies outside its space: {hp}.")
-        columns.append(unit)
+        columns.append(coordinate(hp, values))
     return np.column_stack(columns).astype(float) if columns else np.empty((len(table), 0))
 
 
@@ -197,10 +195,13 @@ def reduced(
             hp = Constant(name, freeze[name], meta=hp.meta)
         elif name in ranges:
             low, high = (float(bound) for bound in ranges[name])
+            if _is_discrete(hp) or isinstance(hp, Constant):
+                raise ValueError(f"{name} has no range to narrow: {hp}.")
             if not hp.lower <= low < high <= hp.upper:
                 raise ValueError(
                     f"{name}: the range {low:g} to {high:g} does not lie within {hp.lower:g} to {hp.upper:g}."
                 )
+            low, high = (round(low), round(high)) if isinstance(hp, IntegerHyperparameter) else (low, high)
             hp = type(hp)(name, low, high, log=hp.log, meta=hp.meta)
         smaller.add(hp)
     return smaller
@@ -239,5 +240,29 @@ def _choices(hp) -> np.ndarray:
     return np.array(hp.sequence if isinstance(hp, OrdinalHyperparameter) else hp.choices, dtype=object)
 
 
-def _bin(u: np.ndarray, hp) -> np.ndarray:
-    return np.minimum((u * len(_choices(hp))).astype(int), len(_choices(hp)) - 1)
+def _bounds(hp) -> tuple[float, float]:
+    # An integer stands for the interval around it, so that all are drawn equally often.
+    half = 0.5 if isinstance(hp, IntegerHyperparameter) else 0.0
+    bounds = np.array([hp.lower - half, hp.upper + half], dtype=float)
+    return tuple(np.log(bounds) if hp.log else bounds)
+
+
+def coordinate(hp, values) -> np.ndarray:
+    """Unit-cube coordinate of legal values of one hyperparameter of ConfigSpace."""
+    if _is_discrete(hp):
+        choices = list(_choices(hp))
+        return np.array([(choices.index(value) + 0.5) / len(choices) for value in values])
+    low, high = _bounds(hp)
+    values = np.asarray(values, dtype=float)
+    return ((np.log(values) if hp.log else values) - low) / (high - low)
+
+
+def _to_value(hp, unit: np.ndarray) -> np.ndarray:
+    if _is_discrete(hp):
+        choices = _choices(hp)
+        return choices[np.minimum((unit * len(choices)).astype(int), len(choices) - 1)]
+    low, high = _bounds(hp)
+    values = low + unit * (high - low)
+    values = np.exp(values) if hp.log else values
+    values = np.rint(values).astype(int) if isinstance(hp, IntegerHyperparameter) else values
+    return np.clip(values, hp.lower, hp.upper)

@@ -150,14 +150,14 @@ class UBAL:
         }
         checked = {name: _unit_interval(name, value, width) for name, (value, width) in given.items()}
         sizes = {name: len(value) for name, value in checked.items() if len(value) > 1}
-        seeds = None if isinstance(seed, int) else [int(s) for s in seed]
+        seeds = None if np.ndim(seed) == 0 else [int(s) for s in seed]
         if seeds is not None and len(seeds) != 1:
             sizes["seed"] = len(seeds)
         self.n_networks = max(sizes.values(), default=1)
         if set(sizes.values()) - {self.n_networks}:
             raise ValueError(f"The numbers of networks differ: {sizes}.")
         if seeds is None:
-            seeds = [seed + k for k in range(self.n_networks)]
+            seeds = [int(seed) + k for k in range(self.n_networks)]
         elif len(seeds) != self.n_networks:
             raise ValueError(f"seed has {len(seeds)} values for {self.n_networks} networks.")
         self.seeds = tuple(seeds)
@@ -352,7 +352,10 @@ class UBAL:
         Tensor, shape (n_networks,)
             In [0, 1]; NaN for a network whose weights are not finite.
         """
-        right = self.classify(x) == torch.as_tensor(labels, device=self.device)
+        classes, labels = self.classify(x), torch.as_tensor(labels, device=self.device)
+        if labels.shape != classes.shape[1:]:
+            raise ValueError(f"x has {classes.shape[1]} rows and labels the shape {tuple(labels.shape)}.")
+        right = classes == labels
         return self._where_finite(right.double().mean(-1))
 
     def backprojection_accuracy(self) -> Tensor:
