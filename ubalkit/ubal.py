@@ -53,6 +53,16 @@ def _unit_interval(name: str, value, width: int) -> Tensor:
 _REGISTER = 64
 
 
+class _Blocks(dict):
+    """Kept blocks by key and shape: fresh memory for every product would cost page faults."""
+
+    def __call__(self, key, n_networks: int, rows: int, columns: int, like: Tensor):
+        blocks = self.get((key, rows))
+        if blocks is None:
+            blocks = self[key, rows] = _blocks(n_networks, rows, columns, like)
+        return blocks
+
+
 def _blocks(n_networks: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Uninitialised blocks (n_networks, whole registers) and the matrices in them."""
     size = rows * columns
@@ -66,9 +76,10 @@ def _aligned(matrices: Tensor) -> Tensor:
     return _blocks(*matrices.shape, like=matrices)[1].copy_(matrices)
 
 
-def _propagate(a: Tensor, weights: Tensor) -> Tensor:
+def _propagate(a: Tensor, weights: Tensor, kept: _Blocks | None = None, key=None) -> Tensor:
     a = a if a.dim() == 3 else a.expand(len(weights), -1, -1)
-    blocks, out = _blocks(len(weights), a.shape[1], weights.shape[2], like=weights)
+    shape = len(weights), a.shape[1], weights.shape[2]
+    blocks, out = _blocks(*shape, like=weights) if kept is None else kept(key, *shape, like=weights)
     # The bias row is the addend of the product, so that no column of ones is
     # ever concatenated to the activations.
     torch.baddbmm(weights[:, -1:], a, weights[:, :-1], out=out)
@@ -169,6 +180,7 @@ class UBAL:
             for value in checked.values()
         )
         self._generators = [torch.Generator().manual_seed(s) for s in self.seeds]
+        self._kept = _Blocks()
         self.W, self.M = [], []
         for n, m in itertools.pairwise(self.layers):
             self.W.append(self._draw(n + 1, m, init_std, device, dtype))
@@ -254,16 +266,19 @@ class UBAL:
         ValueError
             If `x` and `y` differ in length or have the wrong width.
         """
+        return self._phases(x, y)
+
+    def _phases(self, x, y, kept: _Blocks | None = None) -> Activations:
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.shape[-2] != y.shape[-2]:
             raise ValueError(f"x has {x.shape[-2]} rows and y has {y.shape[-2]}; both need the same.")
         FP, BP = [x], [y]
-        for W in self.W:
-            FP.append(_propagate(FP[-1], W))
-        for M in reversed(self.M):
-            BP.insert(0, _propagate(BP[0], M))
-        FE = [_propagate(a, M) for a, M in zip(FP[1:], self.M)] + [None]
-        BE = [None] + [_propagate(a, W) for a, W in zip(BP, self.W)]
+        for l, W in enumerate(self.W):
+            FP.append(_propagate(FP[-1], W, kept, ("FP", l)))
+        for l, M in reversed(list(enumerate(self.M))):
+            BP.insert(0, _propagate(BP[0], M, kept, ("BP", l)))
+        FE = [_propagate(FP[l + 1], M, kept, ("FE", l)) for l, M in enumerate(self.M)] + [None]
+        BE = [None] + [_propagate(BP[l], W, kept, ("BE", l)) for l, W in enumerate(self.W)]
         return Activations(FP, FE, BP, BE)
 
     def update(self, x, y) -> None:
@@ -274,18 +289,17 @@ class UBAL:
         from the activations before the update. Parameters and errors are
         those of `activations`.
         """
-        FP, FE, BP, BE = self.activations(x, y)
-        target = [self._target(bp, fp, beta) for bp, fp, beta in zip(BP, FP, self._beta)]
+        FP, FE, BP, BE = self._phases(x, y, self._kept)
+        target = []
+        for l, (fp, bp, beta) in enumerate(zip(FP, BP, self._beta)):
+            _, out = self._kept(("t", l), self.n_networks, *fp.shape[-2:], like=fp)
+            target.append(torch.lerp(bp, fp, beta, out=out))
         # The echoes are not needed again: they become estimates, then errors.
         for l, (gamma_f, gamma_b) in enumerate(zip(self._gamma_f, self._gamma_b)):
             estimate = BE[l + 1].lerp_(FP[l + 1], gamma_f)
             _learn(self.W[l], target[l], torch.sub(target[l + 1], estimate, out=estimate), self.learning_rate)
             estimate = FE[l].lerp_(BP[l], gamma_b)
             _learn(self.M[l], target[l + 1], torch.sub(target[l], estimate, out=estimate), self.learning_rate)
-
-    def _target(self, bp: Tensor, fp: Tensor, beta: Tensor) -> Tensor:
-        _, out = _blocks(self.n_networks, *fp.shape[-2:], like=fp)
-        return torch.lerp(bp, fp, beta, out=out)
 
     def fit(self, dataset, *, epochs: int = 30, batch_size: int = 256) -> "UBAL":
         """Train on the training part of a data set.
