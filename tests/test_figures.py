@@ -248,25 +248,27 @@ def assert_same_fig3(curves, reference, tolerance):
     )
 
 
-#: In units of accuracy. The observations are recorded, so that only the fit of the meta-models may differ,
-#: by rounding that six hundred steps of Adam enlarge. TOLERANCE_REASON
+#: In units of accuracy. The observations are recorded, so that only rounding, enlarged by six hundred steps of
+#: Adam, sets a second fit apart. Other resamples and initial weights move the lines by 0.013 to 0.020, which
+#: rounding cannot exceed; a hyperparameter that is mixed up moves its line by 0.14 to 0.35.
 TOLERANCE = 0.03
 
 
 @pytest.fixture(scope="module")
 def recorded():
-    path = paths.data("digits") / "observations.csv"
-    published = paths.figures() / "fig3_curves_digits.csv"
-    if not path.is_file() or not published.is_file():
-        pytest.skip(f"{path} or {published} is not there")
-    return observations.read(path, profiles.get("digits")), pd.read_csv(published)
+    """A recorded table and the published lines that were made from it; of the smallest profile that has both."""
+    for name in ("digits", "compact", "paper"):
+        table = paths.data(name) / "observations.csv"
+        published = paths.figures() / f"fig3_curves_{name}.csv"
+        if table.is_file() and published.is_file():
+            return observations.read(table, profiles.get(name)), pd.read_csv(published)
+    pytest.skip("no profile has both recorded observations and a published Fig. 3")
 
 
-def fig3_curves(table, n_shown=None, **settings):
-    """The way of notebooks 02 and 03 with their defaults."""
+def fig3_curves(table, **settings):
+    """The way of notebooks 02 and 03 with their defaults, or further settings of each metric's fit."""
     ensembles = {m: metamodel.fit(table, m, **settings.get(m, {})) for m in observations.METRICS}
-    shown = table if n_shown is None else table.iloc[:n_shown]
-    attributions = {m: attribution.deep_shap(e, shown) for m, e in ensembles.items()}
+    attributions = {m: attribution.deep_shap(e, table) for m, e in ensembles.items()}
     return figures.fig3_frame(attributions)[1], ensembles
 
 
@@ -281,17 +283,17 @@ def test_fig3_comes_out_again(recorded, refitted):
 
 def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted):
     table, published = recorded
-    # The sizes are those already chosen, so that the fit is quick.
-    sizes = {}
-    for metric, ensemble in refitted[1].items():
-        chosen = ensemble.chosen
-        sizes[metric] = {
-            "architectures": [(chosen["n_h"], chosen["d_h"])],
-            "weight_decays": [chosen["weight_decay"]],
+    # Fewer members, of the sizes already chosen: quick, and still within the tolerance.
+    quick = {
+        metric: {
+            "architectures": [(ensemble.chosen["n_h"], ensemble.chosen["d_h"])],
+            "weight_decays": [ensemble.chosen["weight_decay"]],
             "n_folds": 2,
             "n_members": 4,
         }
-    rng = np.random.default_rng(0)
-    damaged = table.assign(gammaF_2=rng.permutation(table["gammaF_2"]))
-    with pytest.raises(AssertionError, match=r"gammaF_2|beta|gamma"):
-        assert_same_fig3(fig3_curves(damaged, 300, **sizes)[0], published, TOLERANCE)
+        for metric, ensemble in refitted[1].items()
+    }
+    assert_same_fig3(fig3_curves(table, **quick)[0], published, TOLERANCE)
+    mixed_up = np.random.default_rng(0).permutation(table["gammaF_2"])
+    with pytest.raises(AssertionError, match="gammaF_2 = .* instead of"):
+        assert_same_fig3(fig3_curves(table.assign(gammaF_2=mixed_up), **quick)[0], published, TOLERANCE)

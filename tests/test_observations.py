@@ -88,6 +88,13 @@ def test_a_table_of_other_settings_is_refused(file):
         observations.read(file, replace(PROFILE, epochs=9))
 
 
+def test_rows_that_their_own_settings_do_not_draw_are_refused(table, tmp_path):
+    path = tmp_path / "observations.csv"
+    observations.write(table, path, **replace(PROFILE, seed=1).settings())
+    with pytest.raises(ValueError, match=r"^Row 0 is not configuration 0"):
+        observations.read(path)
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(table, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"observations\.csv could not be written"):

@@ -28,6 +28,8 @@ NEUTRAL = {
     "n_constrained": 9,
     "n_studies": 5,
     "n_trials": 6,
+    "n_studies": 5,
+    "n_trials": 6,
     "n_members": 4,
     "live": not BASE.live,
 }
@@ -109,10 +111,27 @@ def test_the_fingerprint_tells_similar_spaces_apart(one, other):
 
 
 @pytest.mark.parametrize("name", profiles.NAMES)
-def test_settings_are_plain_values(name):
-    profile = profiles.get(name)
-    again = json.loads(json.dumps(profile.settings()))
-    assert again["fingerprint"] == profile.fingerprint
-    assert set(again) == {f.name for f in fields(profile)} | {"fingerprint"}
-    space = ConfigurationSpace.from_serialized_dict(again["space"])
-    assert replace(profile, space=space).fingerprint == profile.fingerprint
+def test_a_profile_survives_as_the_settings_of_a_file(name):
+    profile = replace(profiles.get(name), space=reduced(freeze={"beta_1": 1 / 3}))
+    settings = json.loads(json.dumps(profile.settings()))
+    assert set(settings) == {f.name for f in fields(profile)} | {"fingerprint"}
+    again = profiles.from_settings({**settings, "device": "some"})
+    assert again == profile and again.space == profile.space
+    assert again.fingerprint == settings["fingerprint"] == profile.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("recorded", "default"),
+    [
+        ({}, "digits"),
+        ({"compact": 1000}, "compact"),
+        ({"compact": 1000, "paper": 999}, "compact"),
+        ({"compact": 1000, "paper": 3000}, "paper"),
+    ],
+)
+def test_the_default_profile_is_the_best_that_is_recorded(tmp_path, monkeypatch, recorded, default):
+    monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
+    for name, rows in recorded.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "observations.json").write_text(json.dumps({"rows": rows}))
+    assert profiles.default() == default

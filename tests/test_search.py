@@ -67,6 +67,12 @@ def test_a_row_can_be_run_again_alone(table, index):
     assert_same(search.evaluate(TINY, [index]), table.loc[[index]])
 
 
+def test_recorded_rows_can_be_verified(table):
+    assert search.verify(TINY, table, n_rows=3)["holds"].all()
+    wrong = table.assign(test_accuracy=1 - table["test_accuracy"])
+    assert not search.verify(TINY, wrong, n_rows=3)["holds"].all()
+
+
 def test_configurations_are_those_of_the_profile(table):
     names = spaces.names(TINY.space)
     assert_same(search.configurations(TINY, [4, 2]), table.loc[[4, 2], names])

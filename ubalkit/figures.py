@@ -29,6 +29,8 @@ __all__ = [
     "ranges",
     "arms",
     "best_of",
+    "factors",
+    "projections",
     "save",
 ]
 
@@ -266,6 +268,43 @@ def best_of(frame: pd.DataFrame, metric: str):
         ax.plot(curve["n"], curve["best"], color=color, label=arm)
     ax.set(xscale="log", xlabel="networks trained", ylabel=f"best {LABELS.get(metric, metric)}")
     ax.legend(loc="lower right")
+    return figure
+
+
+def factors(frame: pd.DataFrame, metric: str):
+    """Accuracy as one setting after another is moved: a panel a setting, a point a network."""
+    names = list(dict.fromkeys(frame["setting"]))
+    figure, axes = plt.subplots(1, len(names), figsize=(1.45 * len(names), 2.3), sharey=True)
+    for ax, name in zip(axes, names):
+        here = frame[frame["setting"] == name].fillna({"value": "all"})
+        values = list(dict.fromkeys(here["value"]))
+        ax.scatter([values.index(v) for v in here["value"]], here[metric], s=10, alpha=0.6, color="#0072B2")
+        ax.plot(range(len(values)), [here.loc[here["value"] == v, metric].mean() for v in values])
+        labels = [v if isinstance(v, str) else f"{v:g}" for v in values]
+        ax.set(xticks=range(len(values)), xticklabels=labels, xlim=(-0.4, len(values) - 0.6))
+        ax.set_xlabel(name.replace("_", " "))
+        ax.tick_params(axis="x", labelsize=8)
+    axes[0].set_ylabel(LABELS.get(metric, metric))
+    return figure
+
+
+def projections(images: np.ndarray, class_means: np.ndarray):
+    """Generated digits, a row of images for each network, above the class means of the training images.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n_networks, n_classes, n_pixels)
+    class_means : ndarray, shape (n_classes, n_pixels)
+    """
+    rows = [*images, class_means]
+    side = round(class_means.shape[1] ** 0.5)
+    figure, axes = plt.subplots(len(rows), len(class_means), figsize=(7, 0.72 * len(rows)))
+    for k, (row, label) in enumerate(zip(rows, [*(f"network {k + 1}" for k in range(len(images))), "mean"])):
+        for ax, image in zip(axes[k], row):
+            ax.imshow(image.reshape(side, side), cmap="gray_r", vmin=0, vmax=max(image.max(), 1e-9))
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        axes[k, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
     return figure
 
 

@@ -15,7 +15,7 @@ from ubalkit import paths, profiles
 
 __all__ = ["NOTEBOOKS", "run", "publish"]
 
-NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search")
+NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
 
 
 def run(

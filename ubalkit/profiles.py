@@ -99,6 +99,8 @@ _PROFILES = {
             batch_size=32,
             n_configurations=1000,
             chunk=8,
+            n_constrained=150,
+            n_trials=30,
         ),
         Profile(
             "digits",
@@ -107,7 +109,7 @@ _PROFILES = {
             hidden=(100,),
             batch_size=8,
             n_configurations=1000,
-            chunk=25,
+            chunk=50,
             live=True,
         ),
         Profile(

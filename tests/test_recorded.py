@@ -1,0 +1,72 @@
+"""What is recorded in data/ is true: rows trained again come out as recorded."""
+
+import json
+
+import nbformat
+import pytest
+
+from ubalkit import datasets, observations, paths, pipeline, profiles, search
+
+RECORDED = sorted(path.parent.name for path in paths.data().glob("*/observations.csv"))
+FILES = sorted(paths.data().glob("*/*.csv"))
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_rows_come_out_again(name):
+    profile = profiles.get(name)
+    if name == "paper":
+        pytest.skip("A network of the full protocol takes minutes on a CPU.")
+    if profile.dataset == "mnist":
+        try:
+            datasets.load("mnist", n_train=1)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+    table = observations.read(paths.data(name) / "observations.csv", profile)
+    assert len(table) >= 1000
+    compared = search.verify(profile, table, 1 if profile.dataset == "mnist" else 5, seed=len(table))
+    assert compared["holds"].all(), compared
+
+
+def test_a_wrong_row_is_seen():
+    profile = profiles.get("ci")
+    table = search.evaluate(profile, range(3))
+    assert search.verify(profile, table, 3)["holds"].all()
+    wrong = table.assign(test_accuracy=1 - table["test_accuracy"])
+    assert not search.verify(profile, wrong, 3)["holds"].all()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_recorded_table_is_described(path):
+    text = (paths.data() / "README.md").read_text()
+    assert path.parent.name in text
+    assert path.name in text or path.name.startswith("constrained_")
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_table_says_what_made_it(name):
+    about = json.loads((paths.data(name) / "observations.json").read_text())
+    assert {"fingerprint", "sha256", "rows", "ubalkit", "versions", "device", "written", "seconds"} <= set(
+        about
+    )
+    assert profiles.from_settings(about).fingerprint == profiles.get(name).fingerprint
+
+
+@pytest.mark.parametrize("notebook", pipeline.NOTEBOOKS)
+def test_notebooks_are_for_the_best_recorded_profile(notebook):
+    cells = nbformat.read(paths.notebooks() / f"{notebook}.ipynb", 4).cells
+    (parameters,) = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
+    assert f'profile_name = "{profiles.default()}"' in parameters
+
+
+def test_the_default_is_the_best_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
+    assert profiles.default() == "digits"
+    for name, rows, expected in (
+        ("compact", 1000, "compact"),
+        ("paper", 999, "compact"),
+        ("paper", 1000, "paper"),
+    ):
+        folder = paths.data(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "observations.json").write_text(json.dumps({"rows": rows}))
+        assert profiles.default() == expected
