@@ -248,15 +248,15 @@ def assert_same_fig3(curves, reference, tolerance):
     )
 
 
-#: In units of accuracy. The observations are recorded, so that only rounding, enlarged by six hundred steps of
-#: Adam, sets a second fit apart. Other resamples and initial weights move the lines by 0.013 to 0.020, which
-#: rounding cannot exceed; a hyperparameter that is mixed up moves its line by 0.14 to 0.35.
+#: In units of accuracy. The observations are recorded, so that only rounding, enlarged by six hundred steps
+#: of Adam, sets a second fit apart. Other resamples and initial weights move the lines by 0.013 to 0.020,
+#: which rounding cannot exceed; a hyperparameter that is mixed up moves its line by 0.14 to 0.35.
 TOLERANCE = 0.03
 
 
 @pytest.fixture(scope="module")
 def recorded():
-    """A recorded table and the published lines that were made from it; of the smallest profile that has both."""
+    """A recorded table and the published lines made from it, of the smallest profile that has them."""
     for name in ("digits", "compact", "paper"):
         table = paths.data(name) / "observations.csv"
         published = paths.figures() / f"fig3_curves_{name}.csv"
@@ -295,5 +295,5 @@ def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted):
     }
     assert_same_fig3(fig3_curves(table, **quick)[0], published, TOLERANCE)
     mixed_up = np.random.default_rng(0).permutation(table["gammaF_2"])
-    with pytest.raises(AssertionError, match="gammaF_2 = .* instead of"):
+    with pytest.raises(AssertionError, match=r"gammaF_2 = .* instead of"):
         assert_same_fig3(fig3_curves(table.assign(gammaF_2=mixed_up), **quick)[0], published, TOLERANCE)

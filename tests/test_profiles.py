@@ -28,8 +28,6 @@ NEUTRAL = {
     "n_constrained": 9,
     "n_studies": 5,
     "n_trials": 6,
-    "n_studies": 5,
-    "n_trials": 6,
     "n_members": 4,
     "live": not BASE.live,
 }
