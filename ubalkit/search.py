@@ -14,8 +14,10 @@ import argparse
 import contextlib
 import functools
 import multiprocessing
+import multiprocessing.connection
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -159,7 +161,9 @@ def run(
         If the folder cannot be written to or holds chunks of other settings.
     """
     n = profile.n_configurations if n is None else n
-    chunk = chunk or profile.chunk
+    chunk = profile.chunk if chunk is None else chunk
+    if str(device) != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
     wanted = range(first, first + n)
     if n < 1 or first < 0 or chunk < 1:
         raise ValueError(f"first = {first}, n = {n}, chunk = {chunk}: at least 0, 1 and 1 are needed.")
@@ -209,6 +213,17 @@ def verify(
     return frame
 
 
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+
+    def follow() -> None:
+        # A killed parent cannot stop its workers; they see that it is gone, and go too.
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.DataFrame]:
     if workers <= 1:
         with one_thread():
@@ -219,10 +234,7 @@ def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.
     # one small network wait for each other far longer than they compute. Fresh
     # processes rather than forks, which copy torch's thread pools in any state.
     pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     try:
         for future in as_completed([pool.submit(evaluate, profile, piece) for piece in pieces]):

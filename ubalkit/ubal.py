@@ -130,7 +130,8 @@ class UBAL:
     Raises
     ------
     ValueError
-        If a hyperparameter lies outside [0, 1] or has the wrong shape.
+        If a hyperparameter lies outside [0, 1] or has the wrong shape, or the
+        learning rate is not finite.
 
     References
     ----------
@@ -173,6 +174,8 @@ class UBAL:
             raise ValueError(f"seed has {len(seeds)} values for {self.n_networks} networks.")
         self.seeds = tuple(seeds)
         self.learning_rate = float(learning_rate)
+        if not abs(self.learning_rate) <= torch.finfo(dtype).max:
+            raise ValueError(f"learning_rate = {learning_rate:g} is not a finite number of {dtype}.")
         # Hyperparameters are kept as a list over layers of (n_networks, 1, 1),
         # ready to broadcast over (n_networks, batch, n_l).
         self._beta, self._gamma_f, self._gamma_b = (
