@@ -253,3 +253,8 @@ def test_values_of_other_configurations_are_not_loaded(explained, tmp_path, chan
 def test_a_missing_file_is_named(explained, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.npz.*03_shap"):
         attribution.load(tmp_path / "nothing.npz", explained.ensemble, explained.table)
+
+
+def test_no_background_is_refused(explained):
+    with pytest.raises(ValueError, match="n_background = 0"):
+        attribution.deep_shap(explained.ensemble, explained.table, n_background=0)

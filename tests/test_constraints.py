@@ -144,6 +144,18 @@ def test_a_log_scaled_range_keeps_its_share_and_its_bounds():
     assert spaces.sample(rec.space, 0, range(50))["rate"].between(low, high).all()
 
 
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_bounds_of_many_digits_are_not_left_by_rounding(log, sign):
+    space = ConfigurationSpace()
+    space.add([Float(name, (0.0123456, 0.987654), log=log) for name in ("rate", "other")])
+    effects = {"rate": lambda u: 0.4 * sign * (u - 0.5), "other": lambda u: 0.01 * sign * (u - 0.5)}
+    rec = constraints.recommend(explained(effects, space))
+    end = 0.987654 if sign > 0 else 0.0123456
+    assert rec.freeze["other"] == pytest.approx(end, rel=0.01)
+    assert rec.ranges["rate"][sign > 0] == pytest.approx(end, rel=0.01)
+
+
 def test_an_integer_keeps_an_integer_range():
     space = ConfigurationSpace()
     space.add([Integer("units", (8, 256), log=True), Float("other", (0.0, 1.0))])

@@ -183,6 +183,13 @@ def test_what_cannot_be_fitted_is_refused(table, change, message):
         metamodel.fit(change(table), "test_accuracy", **QUICK)
 
 
+@pytest.mark.parametrize("setting", [{"n_folds": 1}, {"n_members": 0}])
+def test_a_setting_that_cannot_be_is_named(table, setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(ValueError, match=f"{name} = {value}"):
+        metamodel.fit(table, "test_accuracy", **(QUICK | setting))
+
+
 def test_the_file_is_plain_json(ensemble, tmp_path):
     ensemble.save(tmp_path / "ensemble.json")
     plain = json.loads((tmp_path / "ensemble.json").read_text())

@@ -99,8 +99,8 @@ _PROFILES = {
             batch_size=32,
             n_configurations=1000,
             chunk=8,
-            n_constrained=150,
-            n_trials=30,
+            n_constrained=100,
+            n_trials=25,
         ),
         Profile(
             "digits",
