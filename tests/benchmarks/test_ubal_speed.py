@@ -5,13 +5,15 @@ alternate, and the median of their ratios is reported.
 """
 
 import itertools
+import multiprocessing
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
 
-from ubalkit import UBAL
+from ubalkit import UBAL, profiles, search
 
 SHAPES = {"64-100-10": ((64, 100, 10), 32, 32), "784-1200-10": ((784, 1200, 10), 2, 256)}
 
@@ -115,3 +117,33 @@ def test_cost_of_a_network_side_by_side(benchmark):
     benchmark.extra_info["cost of a network, 512 against 16"] = round(times, 2)
     print(f"\n64-100-10: a network costs {times:.2f} × as much among 512 as among 16")
     benchmark.pedantic(many.update, many_data, rounds=3)
+
+
+def resident(n):
+    """Bytes that n networks hold after an update: weights and kept blocks."""
+    net = networks(SHAPES["64-100-10"][0], n)
+    net.update(*minibatch((64, 100, 10), n, 32))
+    blocks = [block for block, _ in net._kept.values()]
+    return sum(t.untyped_storage().nbytes() for t in [*net.W, *net.M, *blocks])
+
+
+def test_memory_of_a_network_side_by_side():
+    times = resident(512) / resident(16) / (512 / 16)
+    print(f"\n64-100-10: a network holds {times:.2f} × as much memory among 512 as among 16")
+    assert times < 1.05
+
+
+def test_two_processes_against_one(benchmark):
+    profile = profiles.get("digits")
+    pieces = [range(50), range(50, 100)]
+    spawn = multiprocessing.get_context("spawn")
+    options = {"mp_context": spawn, "initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(1, **options) as one, ProcessPoolExecutor(2, **options) as two:
+        work = {
+            pool: lambda pool=pool: list(pool.map(search.evaluate, [profile] * 2, pieces))
+            for pool in (one, two)
+        }
+        times = ratio(work[one], work[two], repeats=3, rounds=1)
+        print(f"\ndigits: two processes are {times:.2f} × as fast as one")
+        benchmark.extra_info["two processes against one"] = round(times, 2)
+        benchmark.pedantic(work[two], rounds=1)
