@@ -33,7 +33,7 @@ refresh: $(READY)
 		cell.metadata.execution metadata.language_info.version" notebooks/0*.ipynb
 
 benchmark: $(READY)  ## speed, as ratios
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-enable -s -o addopts=""
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s -o addopts=""
 
 lab: $(READY)  ## the notebooks, interactively
 	$(BIN)/jupyter lab notebooks
