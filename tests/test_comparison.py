@@ -89,6 +89,12 @@ def test_the_verdict_says_what_the_intervals_bear(other, word):
     verdict = comparison.verdict(frame, "ours", "full")
     assert verdict.startswith("ours against full: ")
     assert verdict == (f"ours against full: mean: {word}; best of 10: {word}; best of 50: {word}.")
+    # Seen from the other arm, the words turn round.
+    frame = comparison.differences({"ours": other, "full": uniform(200, 0)}, "test_accuracy", against="ours")
+    opposite = {"better": "worse", "worse": "better"}.get(word, word)
+    assert set(comparison.verdict(frame, "full", "ours").rstrip(".").split(": ", 1)[1].split("; ")) == {
+        f"{measure}: {opposite}" for measure in ("mean", "best of 10", "best of 50")
+    }
 
 
 @pytest.mark.parametrize("measure", ["mean", "best of 10"])

@@ -157,6 +157,7 @@ def test_cross_validation_chooses_the_best_of_those_given(table):
     )
     assert len(ensemble.selection) == 4
     assert ensemble.chosen["weight_decay"] == 1e-3  # ten times the error lets nothing be learnt
+    assert ensemble.r2 > 0.5  # and the members are of the choice
     assert ensemble.selection["r2"].xs(10.0, level="weight_decay").max() < 0.5
     hidden = [m for m in ensemble.members[0] if isinstance(m, torch.nn.Linear)][:-1]
     assert [m.out_features for m in hidden] == [ensemble.chosen["d_h"]] * ensemble.chosen["n_h"]

@@ -275,3 +275,28 @@ def test_the_command_line_writes_the_table_and_what_made_it(runs, capsys):
     assert (about["name"], about["seed"], about["epochs"]) == ("ci", 0, profile.epochs)
     assert {"torch", "numpy", "pandas"} <= set(about["versions"])
     assert {"ubalkit", "python", "written", "seconds_of_last_piece", "space"} <= set(about)
+
+
+def test_a_bare_machine_with_torch_numpy_pandas_and_configspace_is_enough(tmp_path):
+    # As on a machine that is lent for its GPU: nothing else can be installed there.
+    blocked = "sklearn shap matplotlib seaborn tqdm torchvision papermill optuna IPython ipywidgets"
+    script = f"""
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked.split()!r}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Blocker())
+import torch
+from dataclasses import replace
+from ubalkit import datasets, profiles, search
+
+images, labels = torch.rand(40, 64), torch.arange(40) % 10
+datasets._LOADERS["digits"] = lambda root: (images, labels, images, labels)
+profile = replace(profiles.get("ci"), n_train=40, epochs=1)
+print(len(search.run(profile, 6, chunk=3, workers=1, folder={str(tmp_path)!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "6", done.stderr
