@@ -77,7 +77,7 @@ def test_differences_are_those_of_the_arms():
     ("other", "word"),
     [
         (uniform(200, 0), "not distinguishable"),  # the same networks
-        (uniform(200, 1), "not distinguishable"),  # others, of the same distribution
+        (uniform(200, 13), "not distinguishable"),  # others, of the same distribution
         (uniform(200, 1, 0.5, 1.5), "better"),
         (uniform(200, 1, -0.5, 0.5), "worse"),
     ],

@@ -6,7 +6,7 @@ import re
 import nbformat
 import pytest
 
-from ubalkit import paths, pipeline
+from ubalkit import paths, pipeline, profiles
 
 
 def cells_of(name):
@@ -66,7 +66,7 @@ def test_parameters_are_literals_each_with_its_meaning(name):
         assert isinstance(statement, ast.Assign)
         assert isinstance(statement.value, ast.Constant), f"{line}: an expression, not a literal"
         assert re.search(r"\S  # \S.{8,}", line), f"{line}: no comment that gives the meaning"
-    assert cell.source.startswith('profile_name = "digits"')
+    assert cell.source.startswith(f'profile_name = "{profiles.default()}"')
 
 
 @every_notebook

@@ -227,3 +227,9 @@ def test_a_space_is_described_in_lines():
         "size": "{small, middle, large}",
         "width": "[1, 1e+03] log",
     }
+
+
+def test_plain_values_can_be_read_twice():
+    plain = spaces.plain(spaces.ubal())
+    first, second = spaces.from_plain(plain), spaces.from_plain(plain)
+    assert spaces.names(first) == spaces.names(second) == spaces.names(spaces.ubal())

@@ -180,6 +180,8 @@ def deep_shap(
     """
     import shap  # takes seconds to import, and only this needs it
 
+    if n_background < 1:
+        raise ValueError(f"n_background = {n_background}; at least 1 is needed.")
     rows = observations.usable(table)
     unit = spaces.to_unit(ensemble.space, rows)
     background = torch.as_tensor(spaces.sobol(unit.shape[1], n_background, seed))

@@ -83,13 +83,14 @@ def recommend(attribution: Attribution, *, low: float = 0.4, n_best: int = 20) -
         raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
     curves = attribution.curves()
     peaks = curves.groupby("hyperparameter")["size"].max()
-    freeze, ranges = {}, {}
+    freeze, ranges, space = {}, {}, attribution.ensemble.space
     for name, curve in curves.groupby("hyperparameter", sort=False):
         best = int(curve["mean"].to_numpy().argmax())
+        # A category that matters stays as it is: only numbers have ranges.
         if peaks[name] < low * peaks.max():
-            freeze[name] = _plain(curve["value"].iloc[best])
-        else:
-            ranges[name] = _positive_around(curve, best)
+            freeze[name] = _plain(curve["value"].iloc[best], space[name])
+        elif hasattr(space[name], "lower"):
+            ranges[name] = tuple(_plain(v, space[name]) for v in _positive_around(curve, best))
     return _recommendation(attribution, freeze, ranges, n_best)
 
 
@@ -99,14 +100,19 @@ def paper(attribution: Attribution, *, n_best: int = 20) -> Recommendation:
     The paper does not say at which values the three hyperparameters that it
     leaves out are held; here at those with the highest mean SHAP value.
     """
+    space = attribution.ensemble.space
+    if missing := [name for name in [*PAPER_EXCLUDED, *PAPER_RANGES] if name not in space]:
+        raise ValueError(f"The paper's constraints are on UBAL's hyperparameters; {missing[0]} is missing.")
     curves = attribution.curves().set_index("hyperparameter")
-    freeze = {n: _plain(curves.loc[n].set_index("value")["mean"].idxmax()) for n in PAPER_EXCLUDED}
+    freeze = {n: _plain(curves.loc[n].set_index("value")["mean"].idxmax(), space[n]) for n in PAPER_EXCLUDED}
     return _recommendation(attribution, freeze, dict(PAPER_RANGES), n_best)
 
 
-def _plain(value):
-    # Three digits are more than a curve bears, and fewer could leave a log-scaled range.
-    return float(f"{value:.3g}") if isinstance(value, (float, np.floating)) else value
+def _plain(value, hp):
+    if not isinstance(value, (float, np.floating)):
+        return value
+    # Three digits are more than a curve bears; rounding must not leave the space.
+    return min(max(float(f"{value:.3g}"), hp.lower), hp.upper)
 
 
 def _positive_around(curve: pd.DataFrame, best: int) -> tuple[float, float]:
@@ -118,19 +124,20 @@ def _positive_around(curve: pd.DataFrame, best: int) -> tuple[float, float]:
         high += 1
     if low == high:  # a peak narrower than the grid
         low, high = max(low - 1, 0), min(high + 1, len(positive) - 1)
-    return _plain(curve["value"].iloc[low]), _plain(curve["value"].iloc[high])
+    return curve["value"].iloc[low], curve["value"].iloc[high]
 
 
 def _recommendation(
     attribution: Attribution, freeze: Mapping, ranges: Mapping, n_best: int
 ) -> Recommendation:
-    space = spaces.reduced(attribution.ensemble.space, freeze, ranges)
+    whole = attribution.ensemble.space
+    space = spaces.reduced(whole, freeze, ranges)
     best = attribution.table.nlargest(n_best, attribution.metric)
     kept = np.ones(len(best), bool)
     share = 1.0
     for name, (low, high) in ranges.items():
         kept &= best[name].between(low, high).to_numpy()
-        share *= float(np.diff(spaces.coordinate(attribution.ensemble.space[name], [low, high]))[0])
+        share *= float(np.diff(spaces.coordinate(whole[name], [low, high]))[0])
     peaks = attribution.curves().groupby("hyperparameter")["size"].max()
     table = attribution.importance()[["importance"]].assign(peak=peaks)
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]

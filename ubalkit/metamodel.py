@@ -171,6 +171,11 @@ def fit(
         the number of hyperparameters plus the number of folds.
     """
     space = space or spaces.ubal()
+    for name, value, least in (("n_members", n_members, 1), ("n_folds", n_folds, 2)):
+        if value < least:
+            raise ValueError(f"{name} = {value}; at least {least} is needed.")
+    if not architectures or not weight_decays:
+        raise ValueError("At least one architecture and one weight decay are needed to choose from.")
     values = observations.metric_values(table, metric)
     rows = observations.usable(table)
     x = torch.as_tensor(spaces.to_unit(space, rows), dtype=torch.float32)

@@ -55,7 +55,8 @@ def run(
 
     profiles.get(profile)
     parameters = dict(parameters or {})
-    unknown = [name for name in [*notebooks, *parameters] if name not in NOTEBOOKS]
+    unknown = [name for name in notebooks if name not in NOTEBOOKS]
+    unknown += [name for name in parameters if name not in notebooks]
     if unknown:
         raise ValueError(f"Unknown notebook {unknown[0]!r}; there are {', '.join(NOTEBOOKS)}.")
     plan = []

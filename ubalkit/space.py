@@ -6,6 +6,7 @@ sampling distribution is uniform: a log-scaled hyperparameter is uniform in
 its logarithm there. Constants have no coordinate.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -216,7 +217,8 @@ def plain(space: ConfigurationSpace) -> dict:
 
 def from_plain(plain: Mapping) -> ConfigurationSpace:
     """The space that `plain` wrote."""
-    return ConfigurationSpace.from_serialized_dict(plain)
+    # A copy: ConfigSpace takes apart what it reads.
+    return ConfigurationSpace.from_serialized_dict(copy.deepcopy(dict(plain)))
 
 
 def describe(space: ConfigurationSpace) -> pd.Series:
