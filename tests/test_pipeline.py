@@ -20,9 +20,10 @@ PARAMETERS = {
     "02_metamodel": {"n_folds": 4, "seed": 1},
     "03_shap": {"n_background": 16},
     "04_constrained_search": {"metric": "backprojection_accuracy", "n_networks": 30, "workers": 1},
+    "06_how_good": {"n_best": 4, "n_seeds": 2},
 }
 FIGURES = {"best_of", "claims", "constrained", "fig3", "importance", "metamodel", "ranges", "search"}
-FIGURES |= {"second_round", "selection"}
+FIGURES |= {"factors", "projections", "second_round", "selection"}
 NBVAL = [
     "-m",
     "pytest",

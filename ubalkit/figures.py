@@ -266,7 +266,9 @@ def best_of(frame: pd.DataFrame, metric: str):
     for (arm, curve), color in zip(frame.groupby("arm", sort=False), sns.color_palette()):
         ax.fill_between(curve["n"], curve["low"], curve["high"], color=color, alpha=0.2, lw=0)
         ax.plot(curve["n"], curve["best"], color=color, label=arm)
-    ax.set(xscale="log", xlabel="networks trained", ylabel=f"best {LABELS.get(metric, metric)}")
+    ax.set(xscale="log")
+    ax.xaxis.set_major_formatter(plt.ScalarFormatter())
+    ax.set(xlabel="networks trained", ylabel=f"best {LABELS.get(metric, metric)}")
     ax.legend(loc="lower right")
     return figure
 

@@ -85,9 +85,9 @@ def run(
 
 
 def publish(profile: str) -> list[Path]:
-    """Copy the figures of a profile's runs, and the frame behind Fig. 3, into ``figures/``."""
+    """Copy what a profile's runs show into ``figures/``: figures, Fig. 3's frame, the claims."""
     folder, runs = paths.writable(paths.figures()), paths.runs(profile)
-    made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), runs / "fig3_curves.csv"]
+    made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), runs / "fig3_curves.csv", runs / "claims.csv"]
     return [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
 
 

@@ -67,7 +67,7 @@ class Profile:
     chunk: int = 4
     n_constrained: int = 200
     n_studies: int = 8
-    n_trials: int = 50
+    n_trials: int = 25
     n_members: int = 10
     live: bool = False
 
@@ -100,7 +100,6 @@ _PROFILES = {
             n_configurations=1000,
             chunk=8,
             n_constrained=100,
-            n_trials=25,
         ),
         Profile(
             "digits",
