@@ -170,7 +170,7 @@ def test_publishing_copies_the_figures_and_the_frame_of_fig3(here, home, tmp_pat
     monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
     published = pipeline.publish("ci")
     assert sorted(p.name for p in published) == sorted(p.name for p in (tmp_path / "figures").iterdir())
-    assert len(published) == len(list((here / "figures").iterdir())) + 1
+    assert len(published) == len(list((here / "figures").iterdir())) + 2
     assert {f"{name}_ci.pdf" for name in FIGURES} <= {p.name for p in published}
     for suffix in ("png", "pdf"):
         copy = tmp_path / "figures" / f"fig3_ci.{suffix}"
