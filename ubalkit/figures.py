@@ -267,7 +267,7 @@ def best_of(frame: pd.DataFrame, metric: str):
         ax.fill_between(curve["n"], curve["low"], curve["high"], color=color, alpha=0.2, lw=0)
         ax.plot(curve["n"], curve["best"], color=color, label=arm)
     ax.set(xscale="log")
-    ax.xaxis.set_major_formatter(plt.ScalarFormatter())
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="networks trained", ylabel=f"best {LABELS.get(metric, metric)}")
     ax.legend(loc="lower right")
     return figure
