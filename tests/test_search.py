@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from ubalkit import observations, paths, profiles, search
@@ -300,3 +301,20 @@ print(len(search.run(profile, 6, chunk=3, workers=1, folder={str(tmp_path)!r})))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "6", done.stderr
+
+
+def test_workers_do_not_outlive_a_killed_search(tmp_path):
+    command = [sys.executable, "-m", "ubalkit.search", "--profile", "digits", "--workers", "2"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.DEVNULL)
+    try:
+        children, deadline = [], time.monotonic() + 60
+        # The two workers and the tracker of their resources.
+        while len(children) < 3 and time.monotonic() < deadline:
+            children = psutil.Process(process.pid).children()
+            time.sleep(0.05)
+        assert len(children) == 3
+    finally:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive

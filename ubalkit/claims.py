@@ -12,12 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ubalkit.attribution import Attribution
+from ubalkit.constraints import LOW
 
 __all__ = ["STATEMENTS", "LOW", "judge"]
-
-#: A hyperparameter matters little if the peak of its running mean |SHAP| is
-#: below this share of the largest peak of all. The paper gives no number.
-LOW = 0.4
 
 TEST, BACK = "test_accuracy", "backprojection_accuracy"
 

@@ -15,7 +15,11 @@ from ConfigSpace import ConfigurationSpace
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 
-__all__ = ["Recommendation", "recommend", "paper", "PAPER_EXCLUDED", "PAPER_RANGES"]
+__all__ = ["Recommendation", "recommend", "paper", "LOW", "PAPER_EXCLUDED", "PAPER_RANGES"]
+
+#: Importance is low if the peak of the running mean |SHAP| stays below this
+#: share of the largest peak of all. The paper gives no number.
+LOW = 0.4
 
 #: What the paper leaves out of the next search, and where it keeps the rest.
 PAPER_EXCLUDED = ("beta_1", "gammaB_1", "gammaB_2")
@@ -54,7 +58,7 @@ class Recommendation:
     lost: int
 
 
-def recommend(attribution: Attribution, *, low: float = 0.4, n_best: int = 20) -> Recommendation:
+def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -> Recommendation:
     """What the attribution says to freeze and where to search.
 
     A hyperparameter is frozen, at the value with the highest mean SHAP value,

@@ -1,4 +1,4 @@
-"""Figures: for each, a function that makes the frame behind it and one that draws it.
+"""Figures: a function draws each from the frame behind it; `fig3_frame` makes that of Fig. 3.
 
 Every style decision is here and in ``style.mplstyle``: symbols as in the
 paper, two colours that colour-blind readers can tell apart.

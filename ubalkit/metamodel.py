@@ -70,8 +70,7 @@ class Ensemble:
     @property
     def chosen(self) -> dict:
         """The n_h, d_h and weight decay that cross-validation chose."""
-        best = self.selection["r2"].idxmax()
-        n_h, d_h, decay = best
+        n_h, d_h, decay = self.selection["r2"].idxmax()
         return {"n_h": int(n_h), "d_h": int(d_h), "weight_decay": float(decay)}
 
     def predict_unit(self, unit: np.ndarray) -> np.ndarray:
