@@ -3,7 +3,7 @@
 Deep SHAP (Lundberg and Lee, 2017), as in the paper's Section 3, on every
 member of an ensemble; SHAP values are linear in the output, so that the mean
 of the members' values is the attribution of the ensemble, and their spread
-says how far the members agree.
+says how sure it is.
 """
 
 import warnings
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ubalkit import observations
+from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
 
@@ -57,24 +57,30 @@ class Attribution:
         """SHAP values of the ensemble, (n, d)."""
         return self.member_values.mean(0)
 
+    def importance_estimate(self, *, n_resamples: int = 500, seed: int = 0) -> uncertainty.Estimate:
+        """Mean absolute SHAP values, (d,) in the order of `names`, with intervals and replicates."""
+        return uncertainty.estimate(
+            lambda values, weights: weights @ np.abs(values),
+            self.member_values,
+            nonnegative=True,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+
     def importance(self) -> pd.DataFrame:
         """Mean absolute SHAP value of each hyperparameter, most important first.
 
         Returns
         -------
         DataFrame
-            ``importance`` of the ensemble; ``low`` and ``high``, the 5 % and
-            95 % quantiles of the members'; ``rank``.
+            ``importance`` of the ensemble; ``low`` and ``high``, the bounds of
+            its 90 % interval (see `ubalkit.uncertainty`); ``peak``, the
+            largest running mean of the absolute SHAP values; ``rank``.
         """
-        members = np.abs(self.member_values).mean(1)
-        frame = pd.DataFrame(
-            {
-                "importance": np.abs(self.values).mean(0),
-                "low": np.quantile(members, 0.05, axis=0),
-                "high": np.quantile(members, 0.95, axis=0),
-            },
-            index=pd.Index(self.names, name="hyperparameter"),
-        ).sort_values("importance", ascending=False)
+        columns = self.importance_estimate().columns("importance")
+        frame = pd.DataFrame(columns, index=pd.Index(self.names, name="hyperparameter"))
+        frame["peak"] = self.curves().groupby("hyperparameter")["size"].max()
+        frame = frame.sort_values("importance", ascending=False)
         frame["rank"] = range(1, len(frame) + 1)
         return frame
 
@@ -92,33 +98,29 @@ class Attribution:
         -------
         DataFrame
             A row a point: ``hyperparameter``, ``unit``, ``value``; ``mean`` of
-            the ensemble; ``low`` and ``high``, the 5 % and 95 % quantiles of
-            the members' running means; ``size``, the running mean of the
-            absolute SHAP values.
+            the ensemble; ``low`` and ``high``, the bounds of its 90 %
+            interval; ``size``, the running mean of the absolute SHAP values.
         """
         grid = np.linspace(0, 1, n_grid)
         frames = []
         for j, name in enumerate(self.names):
             window = np.exp(-0.5 * ((grid[:, None] - self.unit[:, j]) / bandwidth) ** 2)
-            window /= window.sum(1, keepdims=True)
-            members = self.member_values[:, :, j] @ window.T
-            low, high = np.quantile(members, [0.05, 0.95], axis=0)
+
+            def running(values, weights, window=window):
+                return window @ (weights * values) / (window @ weights)
+
+            mean = uncertainty.estimate(running, self.member_values[:, :, j], n_resamples=200)
             unit = np.full((n_grid, len(self.names)), 0.5)
             # The last bin of a category ends below 1.
             unit[:, j] = np.minimum(grid, np.nextafter(1, 0))
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "hyperparameter": name,
-                        "unit": grid,
-                        "value": spaces.from_unit(self.ensemble.space, unit)[name],
-                        "mean": members.mean(0),
-                        "low": low,
-                        "high": high,
-                        "size": window @ np.abs(self.values[:, j]),
-                    }
-                )
-            )
+            columns = {
+                "hyperparameter": name,
+                "unit": grid,
+                "value": spaces.from_unit(self.ensemble.space, unit)[name],
+                **mean.columns("mean"),
+                "size": running(np.abs(self.values[:, j]), np.ones(len(self.unit))),
+            }
+            frames.append(pd.DataFrame(columns))
         return pd.concat(frames, ignore_index=True)
 
     def save(self, path: Path) -> None:
@@ -162,7 +164,8 @@ def deep_shap(
         Observations, or any configurations with ``status``.
     n_background : int
         Scrambled Sobol' points of the sampling distribution, the reference
-        that predictions are compared with; not training rows.
+        that predictions are compared with; not training rows. Each member
+        has its own, so that its spread holds their error too.
     seed : int
         Of the background.
     tolerance : float
@@ -175,6 +178,9 @@ def deep_shap(
 
     Raises
     ------
+    ValueError
+        If the ensemble predicts no better than the mean; see
+        `metamodel.Ensemble.trust`.
     ArithmeticError
         If base value and SHAP values do not add up to a prediction.
     """
@@ -182,12 +188,13 @@ def deep_shap(
 
     if n_background < 1:
         raise ValueError(f"n_background = {n_background}; at least 1 is needed.")
+    ensemble.trust.check()
     rows = observations.usable(table)
     unit = spaces.to_unit(ensemble.space, rows)
-    background = torch.as_tensor(spaces.sobol(unit.shape[1], n_background, seed))
     x = torch.as_tensor(unit)
     values, base = [], []
-    for member in ensemble.members:
+    for member, points in zip(ensemble.members, uncertainty.backgrounds(ensemble, n_background, seed)):
+        background = torch.as_tensor(points)
         member.requires_grad_(False)
         with warnings.catch_warnings():
             # shap's hooks meet tensors that need no gradient, as they should.

@@ -1,8 +1,8 @@
 """The statements of the paper's Section 4 about its Fig. 3, each as a test.
 
 Every statement becomes an effect, a number that the statement says is
-positive; a bootstrap interval over observations and ensemble members; and a
-verdict that the interval bears.
+positive; its 90 % interval (see `ubalkit.uncertainty`); and a verdict that the
+interval bears.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ubalkit import uncertainty
 from ubalkit.attribution import Attribution
 from ubalkit.constraints import LOW
 
@@ -114,9 +115,9 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
     ----------
     attributions : mapping of metric to Attribution
         Of both metrics, for the same configurations, with the paper's seven
-        hyperparameters.
+        hyperparameters, of ensembles of equally many members.
     n_resamples : int
-        Bootstrap resamples, of observations and of ensemble members.
+        Bootstrap resamples, of ensemble members and observations.
     seed : int
 
     Returns
@@ -143,33 +144,21 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
         name: np.exp(-0.5 * ((grid[:, None] - test.table[name].to_numpy()) / 0.05) ** 2)
         for name in test.names
     }
-    members = {TEST: test.member_values, BACK: back.member_values}
+    # Member k of both ensembles was trained on the same resample: they are drawn as one.
+    members = np.stack([test.member_values, back.member_values], axis=2)
 
-    def effects(weights, drawn):
-        values = {m: np.tensordot(drawn[m], members[m], 1) for m in members}
-        sample = _Sample(values, test.table, test.names, weights, windows)
-        return [effect(sample, metric) for *_, effect, metrics in STATEMENTS for metric in metrics]
+    def effects(values, weights):
+        sample = _Sample({TEST: values[:, 0], BACK: values[:, 1]}, test.table, test.names, weights, windows)
+        return np.array([effect(sample, metric) for *_, effect, metrics in STATEMENTS for metric in metrics])
 
-    n = len(test.table)
-    rng = np.random.default_rng(seed)
-
-    def shares(count):
-        return rng.multinomial(count, np.full(count, 1 / count)) / count
-
-    observed = effects(np.ones(n), {m: np.full(len(v), 1 / len(v)) for m, v in members.items()})
-    resampled = [
-        effects(shares(n), {m: shares(len(v)) for m, v in members.items()}) for _ in range(n_resamples)
-    ]
-    # A peak is higher in every resample than in the data: intervals are freed of such bias.
-    resampled = np.array(resampled) - np.mean(resampled, axis=0) + observed
-    low, high = np.quantile(resampled, [0.05, 0.95], axis=0)
+    judged = uncertainty.estimate(effects, members, n_resamples=n_resamples, seed=seed)
     rows = [
         (claim, what, metric, measure)
         for claim, what, measure, _, metrics in STATEMENTS
         for metric in metrics
     ]
     frame = pd.DataFrame(rows, columns=["claim", "statement", "metric", "measure"])
-    frame = frame.assign(effect=observed, low=low, high=high)
+    frame = frame.assign(**judged.columns("effect"))
     frame["verdict"] = np.select(
         [frame["low"] > 0, frame["high"] < 0], ["holds", "does not hold"], "undecided"
     )

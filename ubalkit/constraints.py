@@ -142,8 +142,7 @@ def _recommendation(
     for name, (low, high) in ranges.items():
         kept &= best[name].between(low, high).to_numpy()
         share *= float(np.diff(spaces.coordinate(whole[name], [low, high]))[0])
-    peaks = attribution.curves().groupby("hyperparameter")["size"].max()
-    table = attribution.importance()[["importance"]].assign(peak=peaks)
+    table = attribution.importance()[["importance", "low", "high", "peak"]]
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
     table["where"] = spaces.describe(space)
     return Recommendation(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ubalkit import observations
 from ubalkit import space as spaces
+from ubalkit.trust import Trust, r2_interval
 
 __all__ = ["Ensemble", "fit", "load", "ARCHITECTURES", "WEIGHT_DECAYS"]
 
@@ -41,9 +42,10 @@ class Ensemble:
     members : list of nn.Sequential
         float64; from unit-cube coordinates (n, d) to the metric (n, 1).
     quality : DataFrame
-        ``r2`` and ``spearman`` on held-out rows, and ``n`` of them: the
-        ensemble (each row predicted by the members that have not seen it),
-        then each member (its out-of-bag rows).
+        ``r2`` with its 90 % interval (``low``, ``high``) and ``spearman`` on
+        held-out rows, and ``n`` of them: the ensemble (each row predicted by
+        the members that have not seen it), then each member (its out-of-bag
+        rows).
     held_out : ndarray, shape (n_observations,)
         Mean prediction for each row fitted, of the members that have not seen
         it; NaN where all have.
@@ -51,6 +53,8 @@ class Ensemble:
         Cross-validated R² of each architecture and weight decay.
     n_observations, n_failed : int
         Rows fitted, and rows left out because their status is not ok.
+    ceiling : float
+        Highest R² that the noise between seeds allows; NaN where unknown.
     """
 
     metric: str
@@ -61,6 +65,13 @@ class Ensemble:
     selection: pd.DataFrame
     n_observations: int
     n_failed: int
+    ceiling: float = float("nan")
+
+    @property
+    def trust(self) -> Trust:
+        """Whether to believe an explanation of this ensemble."""
+        row = self.quality.loc["ensemble"]
+        return Trust(self.metric, self.r2, row.get("low", self.r2), row.get("high", self.r2), self.ceiling)
 
     @property
     def r2(self) -> float:
@@ -88,6 +99,7 @@ class Ensemble:
             "selection": self.selection.reset_index().to_dict("list"),
             "n_observations": self.n_observations,
             "n_failed": self.n_failed,
+            "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
         }
         path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
 
@@ -120,6 +132,7 @@ def load(path: Path) -> Ensemble:
         pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
         plain["n_observations"],
         plain["n_failed"],
+        float("nan") if plain["ceiling"] is None else plain["ceiling"],
     )
 
 
@@ -133,6 +146,7 @@ def fit(
     architectures: Sequence[tuple[int, int]] = ARCHITECTURES,
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
     steps: int = 600,
+    noise: float = float("nan"),
     seed: int = 0,
 ) -> Ensemble:
     """Fit an ensemble to observations.
@@ -157,6 +171,9 @@ def fit(
         standardised metric.
     steps : int
         Of full-batch Adam, its rate falling to zero along a half cosine.
+    noise : float
+        Variance of the metric between seeds of one configuration, if known
+        (`trust.noise_variance`); it sets the ceiling of R².
     seed : int
 
     Returns
@@ -217,7 +234,9 @@ def fit(
     quality = {"ensemble": _scores(y, held_out)}
     quality |= {f"member {k}": _scores(y, values) for k, values in enumerate(out_of_bag)}
     quality = pd.DataFrame(quality).T.astype({"n": int})
-    return Ensemble(metric, space, members, quality, held_out, selection, len(y), len(table) - len(rows))
+    n_failed = len(table) - len(rows)
+    ceiling = 1 - noise / y.var()
+    return Ensemble(metric, space, members, quality, held_out, selection, len(y), n_failed, ceiling)
 
 
 def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
@@ -236,7 +255,14 @@ def _scores(y: np.ndarray, predicted: np.ndarray) -> dict:
     known = ~np.isnan(predicted)
     y, predicted = y[known], predicted[known]
     residual = np.mean((y - predicted) ** 2) / np.var(y)
-    return {"r2": 1 - residual, "spearman": spearmanr(y, predicted)[0], "n": len(y)}
+    low, high = r2_interval(y, predicted)
+    return {
+        "r2": 1 - residual,
+        "low": low,
+        "high": high,
+        "spearman": spearmanr(y, predicted)[0],
+        "n": len(y),
+    }
 
 
 def _train(x, y, row_weights, n_h, d_h, decays, steps, generator) -> list[Tensor]:

@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 
 from ConfigSpace import ConfigurationSpace
 
 from ubalkit import paths
 from ubalkit import space as spaces
 
-__all__ = ["Profile", "default", "from_settings", "get", "NAMES"]
+__all__ = ["Profile", "default", "find", "from_settings", "get", "NAMES"]
 
 
 @dataclass(frozen=True)
@@ -160,3 +161,21 @@ def get(name: str) -> Profile:
     if name not in _PROFILES:
         raise ValueError(f"Unknown profile {name!r}; there are {', '.join(NAMES)}.")
     return _PROFILES[name]
+
+
+def find(name: str) -> Profile:
+    """The profile of a name, or the one that a JSON file of settings describes.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or a file that holds no settings.
+    FileNotFoundError
+        If there is no such file.
+    """
+    if not name.endswith(".json"):
+        return get(name)
+    try:
+        return from_settings(json.loads(Path(name).read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name} holds no settings of a profile ({error!r}).") from error

@@ -7,12 +7,14 @@ is missing.
 
 ``python -m ubalkit.search --profile digits --count 1000`` runs one from the
 command line; it needs torch, numpy, pandas and ConfigSpace only (and
-scikit-learn for digits).
+scikit-learn for digits). ``--profile`` also takes a JSON file of settings, as
+stands beside every table.
 """
 
 import argparse
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -34,7 +36,26 @@ from ubalkit import space as spaces
 from ubalkit.profiles import Profile
 from ubalkit.ubal import UBAL
 
-__all__ = ["configurations", "networks", "measure", "evaluate", "run", "verify", "provenance", "TOLERANCE"]
+__all__ = [
+    "configurations",
+    "networks",
+    "measure",
+    "evaluate",
+    "repeats",
+    "run",
+    "side_by_side",
+    "verify",
+    "provenance",
+    "PRECISIONS",
+    "TOLERANCE",
+]
+
+#: Of the matrix products on a CUDA device, and torch's names for them; weights
+#: and everything else are float32 always.
+PRECISIONS = {"float32": "highest", "tf32": "high"}
+
+#: Networks side by side that fill a large GPU; more do not make it faster.
+MOST = 64
 
 #: How far a row trained again may lie from a recorded one. On one machine
 #: rows are the same to the last bit; another one rounds its matrix products
@@ -116,6 +137,34 @@ def measure(
     return table
 
 
+def repeats(profile: Profile, n: int = 40, n_seeds: int = 4, *, device="cpu") -> pd.DataFrame:
+    """Some configurations trained from several seeds each: what chance alone does to a metric.
+
+    Parameters
+    ----------
+    n : int
+        The configurations 0 … n - 1.
+    n_seeds : int
+        Initial weights and data orders of each, none of them the search's.
+
+    Returns
+    -------
+    DataFrame
+        Observations; every index stands `n_seeds` times.
+    """
+    table = configurations(profile, np.repeat(range(n), n_seeds))
+    streams = 3 + np.arange(len(table)) % n_seeds
+    seeds = [
+        int(np.random.default_rng([profile.seed, i, s]).integers(2**32)) for i, s in zip(table.index, streams)
+    ]
+    chunk = side_by_side(profile, device)
+    with one_thread():
+        return pd.concat(
+            measure(profile, table.iloc[k : k + chunk], seeds=seeds[k : k + chunk], device=device)
+            for k in range(0, len(table), chunk)
+        )
+
+
 def run(
     profile: Profile,
     n: int | None = None,
@@ -125,6 +174,7 @@ def run(
     workers: int | None = None,
     chunk: int | None = None,
     device="cpu",
+    precision: str = "float32",
     progress: bool = True,
 ) -> pd.DataFrame:
     """Observations of a range of configurations; what is on disk is not computed again.
@@ -144,9 +194,11 @@ def run(
         Processes, each with one thread; one a core by default. On a CUDA
         device always one.
     chunk : int, optional
-        Networks side by side and rows a file; the profile's by default.
+        Networks side by side and rows a file; `side_by_side` by default.
     device : str
         Of torch.
+    precision : {"float32", "tf32"}
+        Of the matrix products; tf32 on a CUDA device only.
     progress : bool
         Whether to show a bar with rate and time left.
 
@@ -158,12 +210,16 @@ def run(
     Raises
     ------
     ValueError
-        If the folder cannot be written to or holds chunks of other settings.
+        If the folder cannot be written to or holds chunks of other settings,
+        or the device or its precision is not to be had.
     """
     n = profile.n_configurations if n is None else n
-    chunk = profile.chunk if chunk is None else chunk
-    if str(device) != "cpu" and not torch.cuda.is_available():
+    on_cpu = torch.device(device).type == "cpu"
+    if not on_cpu and not torch.cuda.is_available():
         raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
+    if precision not in PRECISIONS or (on_cpu and precision != "float32"):
+        raise ValueError(f"precision = {precision!r}: float32 and, on a CUDA device, tf32 are allowed.")
+    chunk = side_by_side(profile, device) if chunk is None else chunk
     wanted = range(first, first + n)
     if n < 1 or first < 0 or chunk < 1:
         raise ValueError(f"first = {first}, n = {n}, chunk = {chunk}: at least 0, 1 and 1 are needed.")
@@ -171,14 +227,32 @@ def run(
     done = observations.read_chunks(folder, profile)
     missing = [i for i in wanted if i not in done.index]
     pieces = [missing[k : k + chunk] for k in range(0, len(missing), chunk)]
-    workers = 1 if str(device) != "cpu" else min(workers or os.cpu_count() or 1, len(pieces))
-    with bar(n, n - len(missing), progress) as advance:
+    workers = min(workers or os.cpu_count() or 1, len(pieces)) if on_cpu else 1
+    with products(precision), bar(n, n - len(missing), progress) as advance:
         for rows in _evaluate_pieces(profile, pieces, workers, str(device)):
             observations.write_chunk(rows, folder, profile)
             advance(len(rows))
     if missing:
         done = observations.read_chunks(folder, profile)
     return observations.check(done.loc[list(wanted)], profile)
+
+
+def side_by_side(profile: Profile, device="cpu") -> int:
+    """How many networks of a profile to train side by side on a device.
+
+    On the CPU the profile's own number, chosen for its cache; on a CUDA
+    device as many as half of its free memory holds, at most `MOST`.
+    """
+    if torch.device(device).type == "cpu":
+        return profile.chunk
+    data = _dataset(profile.dataset, profile.n_train, str(device))
+    layers = [data.x_train.shape[1], *profile.hidden, data.n_classes]
+    weights = 2 * sum((n + 1) * m + (m + 1) * n for n, m in itertools.pairwise(layers))
+    # Four phases, a target and the gathered minibatch; or two layers of a slice of the test images.
+    activations = max(6 * profile.batch_size, 2 * 512) * sum(layers)
+    order = 2 * 2 * len(data.x_train)
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(MOST, free // 2 // (4 * (weights + activations + order))))
 
 
 def verify(
@@ -226,7 +300,7 @@ def _start_worker() -> None:
 
 def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.DataFrame]:
     if workers <= 1:
-        with one_thread():
+        with one_thread() if torch.device(device).type == "cpu" else contextlib.nullcontext():
             for piece in pieces:
                 yield evaluate(profile, piece, device=device)
         return
@@ -255,6 +329,17 @@ def one_thread():
 
 
 @contextlib.contextmanager
+def products(precision: str):
+    """Compute matrix products on a CUDA device in a precision of `PRECISIONS` inside."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(PRECISIONS[precision])
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextlib.contextmanager
 def bar(total: int, done: int, show: bool):
     """A progress bar over networks with rate and time left; gives the function that advances it."""
     try:
@@ -276,7 +361,8 @@ def _dataset(name: str, n_train: int | None, device: str) -> datasets.Dataset:
 def provenance(profile: Profile, device="cpu", **further) -> dict:
     """What a table is made with: settings, versions, device, date."""
     versions = {m.__name__: m.__version__ for m in (torch, np, pd)}
-    device_name = torch.cuda.get_device_name(device) if str(device) != "cpu" else "cpu"
+    on_cpu = torch.device(device).type == "cpu"
+    device_name = "cpu" if on_cpu else torch.cuda.get_device_name(device)
     return {
         **profile.settings(),
         "ubalkit": ubalkit.__version__,
@@ -293,10 +379,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ubalkit.search", description="Search a range of configurations."
     )
-    parser.add_argument("--profile", required=True, help=f"one of {', '.join(profiles.NAMES)}")
+    parser.add_argument(
+        "--profile", required=True, help=f"one of {', '.join(profiles.NAMES)}, or a JSON file of settings"
+    )
     parser.add_argument("--first", type=int, default=0, help="index of the first configuration")
     parser.add_argument("--count", type=int, help="how many; the profile's number by default")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--precision", default="float32", help="of matrix products: float32, or tf32 on cuda")
     parser.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
     parser.add_argument("--chunk", type=int, help="networks side by side")
     parser.add_argument("--out", type=Path, help="folder of the chunks and the table")
@@ -305,7 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        profile = profiles.get(given.profile)
+        profile = profiles.find(given.profile)
         out = given.out or paths.runs(profile.name)
         if given.verify:
             folder = given.out or paths.data(profile.name)
@@ -322,13 +411,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             workers=given.workers,
             chunk=given.chunk,
             device=given.device,
+            precision=given.precision,
         )
         table = observations.read_chunks(out / "chunks", profile)
         seconds = round(time.perf_counter() - start, 1)
         observations.write(
             table,
             out / "observations.csv",
-            **provenance(profile, given.device, seconds_of_last_piece=seconds),
+            **provenance(profile, given.device, precision=given.precision, seconds_of_last_piece=seconds),
         )
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")

@@ -10,7 +10,8 @@ are those of Cibula et al., Section 2 and Fig. 1.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -190,10 +191,16 @@ class UBAL:
             self.M.append(self._draw(m + 1, n, init_std, device, dtype))
 
     def _draw(self, rows: int, columns: int, std: float, device, dtype) -> Tensor:
-        # Always drawn on the CPU, in float32, network by network: a network's
-        # start depends neither on the device nor on what trains beside it.
-        drawn = [torch.empty(rows, columns).normal_(0.0, std, generator=g) for g in self._generators]
-        return _aligned(torch.stack(drawn).to(device, dtype))
+        # Always in float32: both precisions start from the same weights.
+        drawn = self._by_network(lambda g: torch.empty(rows, columns).normal_(0.0, std, generator=g))
+        return _aligned(drawn.to(device, dtype))
+
+    def _by_network(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        # Always on the CPU, network by network: what one draws depends neither
+        # on the device nor on what trains beside it. In threads, as many as
+        # torch may use, because a GPU would wait for it.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return torch.stack(list(pool.map(draw, self._generators)))
 
     def __repr__(self):
         shape = "-".join(map(str, self.layers))
@@ -325,8 +332,7 @@ class UBAL:
         codes = torch.eye(self.layers[-1], dtype=self.dtype, device=self.device)
         y = codes[torch.as_tensor(dataset.y_train, device=self.device)]
         for _ in range(epochs):
-            order = torch.stack([torch.randperm(len(x), generator=g) for g in self._generators])
-            order = order.to(self.device)
+            order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
             for rows in order.split(batch_size, dim=1):
                 self.update(x[rows], y[rows])
         return self

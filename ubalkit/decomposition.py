@@ -1,0 +1,418 @@
+"""Decomposition: an ensemble's predictions as main effects and interactions, exactly.
+
+The functional ANOVA of a prediction under the sampling distribution (Hutter
+et al., 2014, there of a forest): f(x) = Σ_S m_S(x_S), a sum over all sets S of
+hyperparameters, in which m_S is what S does jointly beyond what its parts do.
+With the game v(S) = mean over background points b of f(x on S, b elsewhere),
+the m_S are its Möbius transform (Grabisch and Roubens, 1999). All else
+follows from them: SHAP values φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices,
+Shapley-Taylor indices, and through shapiq every other interaction index.
+
+Since m_i depends on x_i alone, all vertical scatter in the paper's Fig. 3 is
+interaction; here it gets its name.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ubalkit import observations, uncertainty
+from ubalkit import space as spaces
+from ubalkit.attribution import Attribution
+from ubalkit.metamodel import Ensemble
+
+__all__ = ["Decomposition", "decompose", "surface", "MOST"]
+
+#: Up to so many hyperparameters all 2^d effects are computed, beyond it those
+#: of one and two hyperparameters, and the rest as one remainder.
+MOST = 12
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Effects of all sets of hyperparameters, at configurations, in units of the metric.
+
+    Attributes
+    ----------
+    ensemble : Ensemble
+        What is decomposed.
+    table : DataFrame
+        The n configurations.
+    names : list of str
+        The d hyperparameters.
+    unit : ndarray, shape (n, d)
+        Unit-cube coordinates of the configurations.
+    subsets : list of tuple of str
+        The sets S, smaller ones first; all but the empty one, or those of at
+        most two hyperparameters.
+    member_components : ndarray, shape (n_members, n, n_subsets)
+        m_S of every member.
+    base_values : ndarray, shape (n_members,)
+        m_∅: each member's mean prediction over the background.
+    predictions : ndarray, shape (n_members, n)
+    random : bool
+        Whether the configurations are a random sample rather than spread
+        evenly, so that their choice adds to the uncertainty.
+    """
+
+    ensemble: Ensemble
+    table: pd.DataFrame
+    names: list[str]
+    unit: np.ndarray
+    subsets: list[tuple[str, ...]]
+    member_components: np.ndarray
+    base_values: np.ndarray
+    predictions: np.ndarray
+    random: bool = True
+
+    @cached_property
+    def components(self) -> dict[tuple[str, ...], np.ndarray]:
+        """m_S of the ensemble, (n,), by the tuple of names."""
+        return dict(zip(self.subsets, self.member_components.mean(0).T))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the sets of all sizes are there, rather than those up to two."""
+        return len(self.subsets) == 2 ** len(self.names) - 1
+
+    @property
+    def remainder(self) -> np.ndarray:
+        """What the components leave of each prediction, (n_members, n): zero where `complete`."""
+        return self.predictions - self.base_values[:, None] - self.member_components.sum(2)
+
+    @cached_property
+    def _contains(self) -> np.ndarray:
+        return np.array([[name in s for name in self.names] for s in self.subsets], dtype=float)
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.array([len(s) for s in self.subsets])
+
+    def shap(self) -> Attribution:
+        """The exact SHAP values; like `attribution.deep_shap`'s, in all else.
+
+        Raises
+        ------
+        ValueError
+            Where sets of more than two hyperparameters were left out; Deep
+            SHAP approximates the values then.
+        """
+        if not self.complete:
+            raise ValueError(
+                f"SHAP values need the effects of all sets; of {len(self.names)} hyperparameters only "
+                "those of one and two were computed. attribution.deep_shap approximates them."
+            )
+        values = self.member_components @ (self._contains / self._sizes[:, None])
+        return Attribution(self.ensemble, self.table, self.names, self.unit, values, self.base_values)
+
+    def shapley_taylor(self) -> dict[tuple[str, ...], np.ndarray]:
+        """Shapley-Taylor indices of order 2 (Sundararajan et al., 2020), (n,) each.
+
+        The singletons are the main effects; a pair gets its share of every
+        larger set that holds it, so that all add up to the prediction less
+        its mean.
+        """
+        if not self.complete:
+            raise ValueError("Shapley-Taylor indices need the effects of all sets.")
+        indices = {(name,): self.components[name,] for name in self.names}
+        for pair in itertools.combinations(self.names, 2):
+            holding = [s for s in self.subsets if set(pair) <= set(s)]
+            indices[pair] = sum(self.components[s] / (len(s) * (len(s) - 1) / 2) for s in holding)
+        return indices
+
+    def _shares(self, components: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Share of the variance of f that each component explains, (n_subsets,): Cov(m_S, f) / Var f.
+
+        Effects of different sets are uncorrelated, so that this is the
+        Sobol' index; unlike the mean square it does not grow with the error
+        of a finite background, and the shares add up to one.
+        """
+        f = components.sum(1)
+        f = f - weights @ f
+        return (weights * f) @ components / (weights @ f**2)
+
+    def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
+        return uncertainty.estimate(
+            statistic,
+            self.member_components,
+            resample_rows=self.random,
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+
+    def variance(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
+        """Share of the variance of the predictions that each set explains.
+
+        Returns
+        -------
+        DataFrame
+            Index: the sets, as ``subset`` (names joined by ``×``), largest
+            share first; ``order``, ``share``; ``low`` and ``high``, its 90 %
+            interval (see `ubalkit.uncertainty`).
+        """
+        estimate = self._estimate(self._shares, n_resamples, seed)
+        index = pd.Index([" × ".join(s) for s in self.subsets], name="subset")
+        frame = pd.DataFrame({"order": self._sizes, **estimate.columns("share")}, index=index)
+        return frame.sort_values("share", ascending=False)
+
+    def sobol(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
+        """First-order and total Sobol' indices of each hyperparameter under the points' distribution.
+
+        Returns
+        -------
+        DataFrame
+            Index: hyperparameter, largest total first; ``first`` (its own
+            effect) and ``total`` (with all interactions that it is part of),
+            each with ``…_low`` and ``…_high``, its 90 % interval.
+        """
+        d = len(self.names)
+
+        def indices(components, weights):
+            shares = self._shares(components, weights)
+            return np.concatenate([shares[:d], shares @ self._contains])
+
+        both = self._estimate(indices, n_resamples, seed)
+        columns = {}
+        for k, kind in enumerate(("first", "total")):
+            part = slice(k * d, (k + 1) * d)
+            columns |= {
+                kind: both.value[part],
+                f"{kind}_low": both.low[part],
+                f"{kind}_high": both.high[part],
+            }
+        frame = pd.DataFrame(columns, index=pd.Index(self.names, name="hyperparameter"))
+        return frame.sort_values("total", ascending=False)
+
+    def orders(self) -> pd.Series:
+        """Share of the variance that the effects of each order explain together."""
+        weights = np.full(self.unit.shape[0], 1 / self.unit.shape[0])
+        shares = self._shares(self.member_components.mean(0), weights)
+        return (
+            pd.Series(shares, index=pd.Index(self._sizes, name="order"), name="share").groupby("order").sum()
+        )
+
+    def scatter(self, rows: np.ndarray | None = None) -> pd.DataFrame:
+        """Where the scatter of each panel of Fig. 3 comes from.
+
+        The SHAP value of a hyperparameter less its own effect is the sum of
+        its parts in interactions. Each partner's share of that sum's variance
+        is what its pair explains of it.
+
+        Parameters
+        ----------
+        rows : ndarray of bool, shape (n,), optional
+            The configurations to look at; all by default.
+
+        Returns
+        -------
+        DataFrame
+            Index: hyperparameter. ``own``: standard deviation of its own
+            effect; ``scatter``: that of the rest; then a column a partner and
+            ``order 3+``, shares that add up to one (NaN for itself).
+        """
+        rows = np.ones(len(self.unit), bool) if rows is None else np.asarray(rows)
+        parts = {s: m[rows] / len(s) for s, m in self.components.items()}
+        frame = {}
+        for name in self.names:
+            joint = {s: p for s, p in parts.items() if name in s and len(s) > 1}
+            whole = np.sum(list(joint.values()), axis=0)
+            whole = whole - whole.mean()
+            share = {
+                s: np.mean(whole * p) / max(np.mean(whole**2), np.finfo(float).tiny) for s, p in joint.items()
+            }
+            partners = {n: share.get(s) for n in self.names for s in joint if set(s) == {n, name}}
+            higher = sum(v for s, v in share.items() if len(s) > 2)
+            own = {"own": parts[name,].std(), "scatter": whole.std()}
+            frame[name] = own | {n: partners.get(n, np.nan) for n in self.names} | {"order 3+": higher}
+        return pd.DataFrame(frame).T.rename_axis("hyperparameter")
+
+    def interaction_values(self, row: int, *, index: str = "k-SII", order: int = 2):
+        """Interaction indices of one configuration, for shapiq's plots.
+
+        Parameters
+        ----------
+        row : int
+            Position of the configuration.
+        index : str
+            ``k-SII``, ``SII``, ``FSII``, ``STII`` and whatever else shapiq
+            converts Möbius coefficients to (Bordt and von Luxburg, 2023; Tsai
+            et al., 2023).
+        order : int
+            Largest size of a set.
+
+        Returns
+        -------
+        shapiq.InteractionValues
+        """
+        import shapiq
+
+        if not self.complete:
+            raise ValueError("Interaction indices need the effects of all sets.")
+        place = {name: k for k, name in enumerate(self.names)}
+        lookup = {(): 0} | {tuple(place[n] for n in s): k + 1 for k, s in enumerate(self.subsets)}
+        values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
+        moebius = shapiq.InteractionValues(
+            values,
+            index="Moebius",
+            max_order=len(self.names),
+            n_players=len(self.names),
+            min_order=0,
+            interaction_lookup=lookup,
+            estimated=False,
+            baseline_value=float(values[0]),
+        )
+        return shapiq.game_theory.MoebiusConverter(moebius)(index=index, order=order)
+
+
+def decompose(
+    ensemble: Ensemble,
+    table: pd.DataFrame | None = None,
+    *,
+    n_points: int = 1024,
+    n_background: int = 32,
+    seed: int = 0,
+) -> Decomposition:
+    """Decompose the predictions of every member of an ensemble.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    table : DataFrame, optional
+        The configurations, observations for example (failed ones are left
+        out); by default points of the sampling distribution.
+    n_points : int
+        How many of these: scrambled Sobol' points.
+    n_background : int
+        Scrambled Sobol' points for the mean over the other hyperparameters;
+        each member has its own, so that its spread holds their error too.
+    seed : int
+        Of the points.
+
+    Returns
+    -------
+    Decomposition
+        Of all sets up to `MOST` hyperparameters, else of those of one or two.
+
+    Raises
+    ------
+    ValueError
+        If the ensemble predicts no better than the mean; see
+        `metamodel.Ensemble.trust`.
+    """
+    names = spaces.varied(ensemble.space)
+    d = len(names)
+    if n_background < 1 or n_points < 1:
+        raise ValueError(f"n_background = {n_background}, n_points = {n_points}; at least 1 is needed.")
+    ensemble.trust.check()
+    random = table is not None
+    if table is None:
+        unit = spaces.sobol(d, n_points, seed)
+        table = spaces.from_unit(ensemble.space, unit)
+    else:
+        table = observations.usable(table) if "status" in table else table
+        unit = spaces.to_unit(ensemble.space, table)
+    largest = d if d <= MOST else 2
+    sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
+    transform = torch.as_tensor(_moebius(sets))
+    x = torch.as_tensor(unit)
+    backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
+    effects = [
+        (_game(member, x, torch.as_tensor(b), sets) @ transform.T).numpy()
+        for member, b in zip(ensemble.members, backgrounds)
+    ]
+    effects = np.array(effects)
+    return Decomposition(
+        ensemble,
+        table,
+        names,
+        unit,
+        [tuple(names[i] for i in s) for s in sets[1:]],
+        effects[:, :, 1:],
+        effects[:, 0, 0],
+        ensemble.predict_unit(unit),
+        random,
+    )
+
+
+def surface(
+    ensemble: Ensemble,
+    pair: tuple[str, str],
+    *,
+    n_grid: int = 41,
+    n_background: int = 256,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What two hyperparameters do together, on a grid over both.
+
+    Returns
+    -------
+    DataFrame
+        A row a point: the two unit-cube coordinates, named as the
+        hyperparameters; ``joint``, the mean prediction at the point less that
+        over all; ``interaction``, the part of it that is neither's own.
+    """
+    names = spaces.varied(ensemble.space)
+    places = [names.index(name) for name in pair]
+    first, second = np.meshgrid(*[np.linspace(0, 1, n_grid)] * 2, indexing="ij")
+    unit = np.full((n_grid**2, len(names)), 0.5)
+    unit[:, places[0]], unit[:, places[1]] = first.ravel(), second.ravel()
+    x, b = torch.as_tensor(unit), torch.as_tensor(spaces.sobol(len(names), n_background, seed))
+    sets = [(), (places[0],), (places[1],), tuple(sorted(places))]
+    v = torch.stack([_game(member, x, b, sets) for member in ensemble.members]).mean(0).numpy()
+    interaction = v[:, 3] - v[:, 1] - v[:, 2] + v[:, 0]
+    columns = {pair[0]: first.ravel(), pair[1]: second.ravel()}
+    return pd.DataFrame({**columns, "joint": v[:, 3] - v[:, 0], "interaction": interaction})
+
+
+def _moebius(sets: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """The matrix of signs (-1)^(|S| - |T|) for T ⊆ S, rows S and columns T."""
+    bits = np.array([sum(1 << i for i in s) for s in sets])
+    sizes = np.array([len(s) for s in sets])
+    inside = (bits[None] & ~bits[:, None]) == 0
+    return np.where(inside, (-1.0) ** (sizes[:, None] - sizes[None]), 0.0)
+
+
+def _game(member: nn.Module, x: Tensor, background: Tensor, sets: Sequence[tuple[int, ...]]) -> Tensor:
+    """v(S) of every point and set, (n, n_sets): the mean with x on S and the background elsewhere."""
+    held = torch.zeros(len(sets), x.shape[1], dtype=torch.bool)
+    for k, s in enumerate(sets):
+        held[k, list(s)] = True
+    with torch.no_grad():
+        if not _is_mlp(member):
+            mixed = (torch.where(held[:, None], point, background).flatten(0, 1) for point in x)
+            return torch.stack([member(rows).view(len(sets), -1).mean(1) for rows in mixed])
+        (first, bias), *middle, (last, last_bias) = _logistic(member)
+        # The first layer is linear: its part of the background is computed once.
+        of_background = torch.where(held, 0, background[:, None]) @ first.T + bias
+        values, kept = [], torch.empty_like(of_background)
+        for point in x:
+            of_point = torch.where(held, point, 0) @ first.T
+            hidden = torch.add(of_point, of_background, out=kept).sigmoid_()
+            for weights, bias in middle:
+                hidden = nn.functional.linear(hidden, weights, bias).sigmoid_()
+            # And so is the last: the mean over the background comes before it.
+            values.append((hidden.mean(0) @ last.T + last_bias).squeeze(1))
+    return torch.stack(values)
+
+
+def _is_mlp(member: nn.Module) -> bool:
+    kinds = [type(module) for module in member] if isinstance(member, nn.Sequential) else []
+    return len(kinds) > 2 and kinds == [nn.Linear, nn.Tanh] * (len(kinds) // 2) + [nn.Linear]
+
+
+def _logistic(member: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
+    """Layers of an equal network of logistic units: tanh z = 2 σ(2z) - 1, and σ is far faster to compute."""
+    layers = [(module.weight, module.bias) for module in member[::2]]
+    equal = []
+    for k, (weights, bias) in enumerate(layers):
+        if k > 0:
+            weights, bias = 2 * weights, bias - weights.sum(1)
+        outer = 2 if k < len(layers) - 1 else 1
+        equal.append((outer * weights, outer * bias))
+    return equal

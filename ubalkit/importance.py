@@ -1,0 +1,422 @@
+"""Importance: how much each hyperparameter matters overall, by every method in use, in one table.
+
+All methods see the same observations, in unit-cube coordinates, so that
+importance is measured under the sampling distribution: in raw units a forest's
+fANOVA counts a log-scaled hyperparameter by its largest values alone. A
+category is ordered, at its coordinate.
+
+They measure different things, which is often why they disagree. fANOVA: own
+effects. MDI, permutation, TreeSHAP and N-RReliefF: own effects and
+interactions. PED-ANOVA: what sets the best configurations apart.
+"""
+
+import contextlib
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from ConfigSpace import ConfigurationSpace
+
+from ubalkit import observations
+from ubalkit import space as spaces
+
+__all__ = [
+    "METHODS",
+    "fanova",
+    "ped_anova",
+    "mdi",
+    "n_rrelieff",
+    "permutation",
+    "tree_shap",
+    "compare",
+    "agreement",
+    "disagreements",
+]
+
+
+def fanova(
+    table: pd.DataFrame,
+    metric: str,
+    space: ConfigurationSpace | None = None,
+    *,
+    n_trees: int = 24,
+    seed: int = 0,
+) -> pd.Series:
+    """Functional ANOVA of a random forest (Hutter et al., 2014), Optuna's.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Observations; see `ubalkit.observations`.
+    metric : str
+        A column of the table.
+    space : ConfigurationSpace, optional
+        UBAL's seven hyperparameters by default.
+    n_trees : int
+        Optuna's default is 64; the time, the longest of all methods here,
+        grows with it, and faster than the number of observations.
+    seed : int
+        Of the forest.
+
+    Returns
+    -------
+    Series, shape (d,)
+        Index: hyperparameter, in the space's order. Share of the forest's
+        variance that its own effect explains, in [0, 1]; the rest of the
+        variance is interaction.
+
+    Raises
+    ------
+    ValueError
+        For an unknown, constant or not finite metric, or fewer usable rows
+        than twice the number of hyperparameters; as do all methods here.
+    """
+    settings = {"n_trees": n_trees, "seed": seed}
+    return _by_optuna("FanovaImportanceEvaluator", table, metric, space, **settings).rename("fANOVA")
+
+
+def ped_anova(
+    table: pd.DataFrame,
+    metric: str,
+    space: ConfigurationSpace | None = None,
+    *,
+    maximize: bool = True,
+    seed: int = 0,
+) -> pd.Series:
+    """PED-ANOVA (Watanabe et al., 2023), Optuna's; parameters and errors as `fanova`'s.
+
+    How far the density of each hyperparameter's values among the best tenth of
+    the rows is from that among all rows. What the best have in common need not
+    be what the worst have: the negated metric has other importances.
+
+    Parameters
+    ----------
+    maximize : bool
+        Whether large values of the metric are the good ones.
+    seed : int
+        Not used: nothing is random.
+
+    Returns
+    -------
+    Series, shape (d,)
+        Pearson divergence of the two densities, times the squared share of
+        the rows that are the best; not negative.
+    """
+    evaluator = "PedAnovaImportanceEvaluator"
+    return _by_optuna(evaluator, table, metric, space, maximize).rename("PED-ANOVA")
+
+
+def mdi(
+    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None = None, *, seed: int = 0
+) -> pd.Series:
+    """Mean decrease of impurity (Breiman, 2001), Optuna's; parameters and errors as `fanova`'s.
+
+    Returns
+    -------
+    Series, shape (d,)
+        Share of the fall of the squared error at splits on the hyperparameter,
+        in [0, 1], in a forest of 64 trees grown down to single rows: fitted to
+        noise, and so never quite zero.
+    """
+    return _by_optuna("MeanDecreaseImpurityImportanceEvaluator", table, metric, space, seed=seed).rename(
+        "MDI"
+    )
+
+
+def n_rrelieff(
+    table: pd.DataFrame,
+    metric: str,
+    space: ConfigurationSpace | None = None,
+    *,
+    n_neighbors: int = 70,
+    sigma: float | None = 20.0,
+    pairs: bool = False,
+    signed: bool = False,
+    seed: int = 0,
+) -> pd.Series:
+    """RReliefF (Robnik-Šikonja and Kononenko, 2003), which N-RReliefF (Sun et al., 2019) normalises.
+
+    A hyperparameter matters if near configurations that differ in it differ
+    in the metric too. With d_A = |u_A - u'_A| and d_C = |y - y'| / range(y),
+    averaged over every row (none is drawn) and its nearest neighbours in
+    Σ_A d_A (the earlier row if equally near), the weight is
+    W_A = E[d_C d_A] / E[d_C] - E[(1 - d_C) d_A] / E[1 - d_C]. `compare`
+    normalises. Parameters and errors otherwise as `fanova`'s.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        All other rows if there are fewer. It and `sigma` are the defaults of
+        the authors' CORElearn.
+    sigma : float or None
+        The neighbour of rank r counts exp(-(r / sigma)²); all equally if None.
+    pairs : bool
+        Weights of pairs as well, named ``a × b``, their d_A the geometric mean
+        of the two: a definition of our own. They are joint weights, of two
+        that add up as of two that interact.
+    signed : bool
+        Whether to keep weights below zero, of hyperparameters that vary most
+        where the metric does not, as unimportant ones do; else they are zero.
+    seed : int
+        Not used: nothing is random.
+
+    Returns
+    -------
+    Series, shape (d,), with pairs (d (d + 1) / 2,)
+        In [0, 1]; signed in [-1, 1].
+    """
+    from scipy.spatial.distance import cdist
+
+    if n_neighbors < 1 or (sigma is not None and not sigma > 0):
+        raise ValueError(f"n_neighbors = {n_neighbors}, sigma = {sigma}; both must be positive.")
+    names, unit, y = _observed(table, metric, space)
+    distance = cdist(unit, unit, "cityblock")
+    np.fill_diagonal(distance, np.inf)
+    near = distance.argsort(axis=1, kind="stable")[:, : min(n_neighbors, len(y) - 1)]
+    rank = np.arange(1, near.shape[1] + 1)
+    influence = np.exp(-((rank / (sigma or np.inf)) ** 2))
+    influence = influence / influence.sum() / len(y)
+    d_c = np.abs(y[near] - y[:, None]) / np.ptp(y)
+    d_a = np.abs(unit[near] - unit[:, None])
+    if pairs:
+        both = list(itertools.combinations(range(len(names)), 2))
+        joint = [np.sqrt(d_a[..., i] * d_a[..., j]) for i, j in both]
+        names = names + [f"{names[i]} × {names[j]}" for i, j in both]
+        d_a = np.stack([*np.moveaxis(d_a, 2, 0), *joint], axis=2)
+    differ, agree = influence * d_c, influence * (1 - d_c)
+    # Where neighbours all agree, or all differ entirely, one of the means is of nothing.
+    least = np.finfo(float).eps
+    weights = np.einsum("ik,ika->a", differ, d_a) / max(differ.sum(), least)
+    weights -= np.einsum("ik,ika->a", agree, d_a) / max(agree.sum(), least)
+    return _series(weights if signed else np.maximum(weights, 0), names, "N-RReliefF")
+
+
+def permutation(
+    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None = None, *, seed: int = 0
+) -> pd.Series:
+    """Permutation importance of random forests (Breiman, 2001); parameters and errors as `fanova`'s.
+
+    Each fifth of the rows is predicted by a forest grown on the others, of
+    100 trees with leaves of at least three rows; five permutations of a column.
+
+    Returns
+    -------
+    Series, shape (d,)
+        How much the squared error of these predictions grows when the column
+        is permuted, in squared units of the metric; zero where it falls.
+    """
+    from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import KFold
+
+    names, unit, y = _observed(table, metric, space)
+    growth = np.zeros(len(names))
+    for seen, unseen in KFold(min(5, len(y)), shuffle=True, random_state=seed).split(unit):
+        result = permutation_importance(
+            _forest(unit[seen], y[seen], seed),
+            unit[unseen],
+            y[unseen],
+            scoring="neg_mean_squared_error",
+            n_repeats=5,
+            random_state=seed,
+        )
+        growth += result.importances_mean * len(unseen) / len(y)
+    return _series(np.maximum(growth, 0), names, "permutation")
+
+
+def tree_shap(
+    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None = None, *, seed: int = 0
+) -> pd.Series:
+    """TreeSHAP (Lundberg et al., 2020) of a random forest; parameters and errors as `fanova`'s.
+
+    Returns
+    -------
+    Series, shape (d,)
+        Mean |SHAP| over the rows, in units of the metric, of a forest grown on
+        them, of 100 trees with leaves of at least three rows.
+    """
+    import shap
+
+    names, unit, y = _observed(table, metric, space)
+    values = shap.TreeExplainer(_forest(unit, y, seed)).shap_values(unit)
+    return _series(np.abs(values).mean(0), names, "TreeSHAP")
+
+
+#: The methods that `compare` adds, in the order of its columns.
+METHODS: Mapping[str, Callable[..., pd.Series]] = {
+    "fANOVA": fanova,
+    "PED-ANOVA": ped_anova,
+    "MDI": mdi,
+    "N-RReliefF": n_rrelieff,
+    "permutation": permutation,
+    "TreeSHAP": tree_shap,
+}
+
+
+def compare(
+    table: pd.DataFrame,
+    metric: str,
+    space: ConfigurationSpace | None = None,
+    *,
+    ours: Mapping[str, pd.Series] | None = None,
+    methods: Mapping[str, Callable[..., pd.Series]] = METHODS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Shares of importance by every method, on the same observations.
+
+    Parameters
+    ----------
+    table, metric, space
+        As for `fanova`.
+    ours : mapping of name to Series, optional
+        Importances by hyperparameter from elsewhere; the first columns.
+    methods : mapping of name to function
+        Called as ``function(table, metric, space, seed=seed)``.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Index: hyperparameter, the first column's largest share first. A column
+        a method, adding up to one: importances below zero count as zero, and
+        the column is NaN where none is above.
+
+    Raises
+    ------
+    ValueError
+        As `fanova`; where there is no method, or one of `ours` lacks a
+        hyperparameter.
+    """
+    names, *_ = _observed(table, metric, space)
+    columns = dict(ours or {})
+    if not columns and not methods:
+        raise ValueError("There is no method to compare.")
+    for method, weights in columns.items():
+        missing = [name for name in names if name not in weights]
+        if missing:
+            raise ValueError(f"{method} has no importance of {', '.join(missing)}.")
+    # The failed rows were warned of above, once.
+    rows = table[table["status"] == "ok"]
+    columns |= {name: method(rows, metric, space, seed=seed) for name, method in methods.items()}
+    index = pd.Index(names, name="hyperparameter")
+    frame = pd.DataFrame({name: weights.reindex(index) for name, weights in columns.items()}).clip(lower=0)
+    shares = frame / frame.sum().replace(0, np.nan)
+    return shares.sort_values(shares.columns[0], ascending=False, kind="stable")
+
+
+def agreement(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation of each pair of methods of `compare`.
+
+    Kendall's τ_b, which has a plain meaning for a handful of hyperparameters:
+    of their pairs, the share that both methods put in the same order less the
+    share they put in opposite orders, corrected for ties, as of zeros.
+
+    Returns
+    -------
+    DataFrame, shape (n_methods, n_methods)
+        In [-1, 1], ones on the diagonal; NaN for a method without an order.
+    """
+    return frame.corr(method="kendall")
+
+
+def disagreements(frame: pd.DataFrame, *, least: int = 3) -> list[str]:
+    """Where a rival's ranks differ from those of the first column of `compare`, in words.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    least : int
+        Smallest difference of ranks to mention, at least 1. Ties have all
+        ranks that they span; the nearest two count.
+
+    Returns
+    -------
+    list of str
+        A sentence a hyperparameter and rival, the largest difference first.
+    """
+    if least < 1:
+        raise ValueError(f"least = {least}; at least 1 is needed.")
+    best, worst = (frame.rank(ascending=False, method=method) for method in ("min", "max"))
+    reference, *rivals = frame
+    found = []
+    for name, rival in itertools.product(frame.index, rivals):
+        above = best.loc[name, reference] - worst.loc[name, rival]
+        below = best.loc[name, rival] - worst.loc[name, reference]
+        theirs, ours = (worst, best) if above > below else (best, worst)
+        if max(above, below) >= least:
+            found.append((max(above, below), name, rival, theirs.loc[name, rival], ours.loc[name, reference]))
+    found.sort(key=lambda one: -one[0])
+    return [
+        f"{rival} puts {name} {_ordinal(theirs)}; {reference} puts it {_ordinal(ours)}."
+        for _, name, rival, theirs, ours in found
+    ]
+
+
+def _ordinal(rank: float) -> str:
+    teen = 11 <= rank % 100 <= 13
+    return f"{rank:.0f}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(rank % 10, 'th')}"
+
+
+def _observed(
+    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, unit-cube coordinates (n, d) and metric (n,) of the usable rows."""
+    space = space or spaces.ubal()
+    names, values = spaces.varied(space), observations.metric_values(table, metric)
+    rows = observations.usable(table)
+    y = values.loc[rows.index].to_numpy(float)
+    if not names:
+        raise ValueError("The space holds constants only: there is nothing to compare.")
+    if len(rows) < 2 * len(names):
+        raise ValueError(
+            f"{len(rows)} usable observations are too few for the importance of {len(names)} "
+            f"hyperparameters; at least {2 * len(names)} are needed."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
+    if np.ptp(y) == 0:
+        raise ValueError(f"{metric} is constant at {y[0]:g}: no hyperparameter matters to it.")
+    # The logarithm of a bound can miss it by a rounding error.
+    return names, spaces.to_unit(space, rows).clip(0, 1), y
+
+
+def _series(weights, names: list[str], method: str) -> pd.Series:
+    return pd.Series(weights, pd.Index(names, name="hyperparameter"), dtype=float, name=method)
+
+
+def _forest(unit: np.ndarray, y: np.ndarray, seed: int):
+    from sklearn.ensemble import RandomForestRegressor
+
+    return RandomForestRegressor(100, min_samples_leaf=3, random_state=seed).fit(unit, y)
+
+
+def _by_optuna(evaluator: str, table, metric, space, maximize: bool = True, **settings) -> pd.Series:
+    import optuna
+
+    names, unit, y = _observed(table, metric, space)
+    axes = {name: optuna.distributions.FloatDistribution(0, 1) for name in names}
+    with _quiet(optuna):
+        study = optuna.create_study(direction="maximize" if maximize else "minimize")
+        study.add_trials(
+            [
+                optuna.trial.create_trial(params=dict(zip(names, u)), distributions=axes, value=value)
+                for u, value in zip(unit.tolist(), y.tolist())
+            ]
+        )
+        weights = optuna.importance.get_param_importances(
+            study, evaluator=getattr(optuna.importance, evaluator)(**settings), normalize=False
+        )
+    return _series([weights[name] for name in names], names, evaluator)
+
+
+@contextlib.contextmanager
+def _quiet(optuna) -> Iterator[None]:
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

@@ -1,0 +1,148 @@
+"""Uncertainty: intervals for whatever is computed from an ensemble, and how sure an order is.
+
+A member of an ensemble is trained on a bootstrap resample of the
+observations, from its own initial weights, and is explained against its own
+background points. So the members are what else might have come out: a number
+computed from each varies as the number would have with other observations. A
+replicate takes one member at random and resamples the configurations
+explained; the interval is the basic bootstrap's, freed of bias.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ubalkit import space as spaces
+
+__all__ = ["Estimate", "estimate", "interval", "backgrounds", "first", "order"]
+
+#: Confidence of all intervals.
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate with its 90 % interval and the replicates behind it.
+
+    Attributes
+    ----------
+    value, low, high : ndarray
+    replicates : ndarray, shape (n_resamples, ...)
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    replicates: np.ndarray
+
+    def columns(self, name: str) -> dict[str, np.ndarray]:
+        """As columns of a frame: `name`, ``low``, ``high``."""
+        return {name: self.value, "low": self.low, "high": self.high}
+
+
+def estimate(
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    member_values: np.ndarray,
+    *,
+    nonnegative: bool = False,
+    resample_rows: bool = True,
+    n_resamples: int = 500,
+    seed: int = 0,
+) -> Estimate:
+    """An estimate from an ensemble, with its interval.
+
+    Parameters
+    ----------
+    statistic : callable
+        From values (n, ...) and the weights of the n configurations, which
+        add up to one, to an array.
+    member_values : ndarray, shape (n_members, n, ...)
+        What the statistic is computed from, of each member; their mean is the
+        ensemble's.
+    nonnegative : bool
+        Whether the statistic is a size, like a mean absolute value. Noise
+        adds to its square, so that the bias is taken off there.
+    resample_rows : bool
+        Whether the configurations are a random sample, whose choice adds to
+        the uncertainty; not so for a grid or Sobol' points.
+    n_resamples : int
+    seed : int
+
+    Returns
+    -------
+    Estimate
+        Without an interval (NaN) where the ensemble has one member.
+    """
+    n_members, n = member_values.shape[:2]
+    rng = np.random.default_rng(seed)
+    even = np.full(n, 1 / n)
+    value = np.asarray(statistic(member_values.mean(0), even))
+    drawn = rng.integers(n_members, size=n_resamples)
+    weights = rng.multinomial(n, even, size=n_resamples) / n if resample_rows else [even] * n_resamples
+    replicates = np.array([statistic(member_values[k], w) for k, w in zip(drawn, weights)])
+    if n_members == 1:
+        return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan), replicates)
+    low, high = interval(value, replicates, nonnegative=nonnegative)
+    return Estimate(value, low, high, replicates)
+
+
+def interval(
+    value: np.ndarray, replicates: np.ndarray, *, nonnegative: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the 90 % interval of a value from its replicates; see `estimate`."""
+    if nonnegative:
+        low, high = interval(value**2, replicates**2)
+        return np.sqrt(np.maximum(low, 0)), np.sqrt(np.maximum(high, 0))
+    unbiased = 2 * value - replicates.mean(0)
+    reach = stats.norm.ppf((1 + LEVEL) / 2) * replicates.std(0)
+    return unbiased - reach, unbiased + reach
+
+
+def backgrounds(ensemble, n_background: int, seed: int) -> np.ndarray:
+    """Scrambled Sobol' points of the sampling distribution for each member, (n_members, n_background, d)."""
+    d = len(spaces.varied(ensemble.space))
+    return np.array([spaces.sobol(d, n_background, seed + k) for k in range(len(ensemble.members))])
+
+
+def first(estimate: Estimate, names: Sequence[str]) -> pd.Series:
+    """In how many of the replicates each name is the largest, as shares."""
+    wins = np.bincount(estimate.replicates.argmax(1), minlength=len(names)) / len(estimate.replicates)
+    return pd.Series(wins, index=list(names), name="first").sort_values(ascending=False)
+
+
+def order(estimate: Estimate, names: Sequence[str], *, sure: float = 0.95) -> list[str]:
+    """How sure an order is, in sentences.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Of one number for each name, (d,).
+    sure : float
+        Two names can be told apart if one is larger in at least this share of
+        the replicates.
+
+    Returns
+    -------
+    list of str
+        Which name is first and how often; then the neighbours in the order
+        that cannot be told apart, tied ones together.
+    """
+    wins = first(estimate, names)
+    sentences = [f"{wins.index[0]} is first in {wins.iloc[0]:.0%} of the resamples"]
+    ranked = np.argsort(-estimate.value)
+    groups = [[ranked[0]]]
+    for above, below in itertools.pairwise(ranked):
+        larger = (estimate.replicates[:, above] > estimate.replicates[:, below]).mean()
+        if larger < sure:
+            groups[-1].append(below)
+        else:
+            groups.append([below])
+    for group in groups:
+        tied = [names[j] for j in group]
+        if len(tied) > 1:
+            sentences.append(f"{', '.join(tied[:-1])} and {tied[-1]} cannot be told apart")
+    return sentences
