@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: reproduce test lint unit notebooks refresh benchmark lab clean
+.PHONY: reproduce test lint unit notebooks refresh slow benchmark lab clean
 
 reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
 	$(BIN)/python -m ubalkit.pipeline --publish $(if $(PROFILE),--profile $(PROFILE))
@@ -31,6 +31,9 @@ refresh: $(READY)
 		notebooks/0*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "metadata.papermill cell.metadata.papermill \
 		cell.metadata.execution metadata.language_info.version" notebooks/0*.ipynb
+
+slow: $(READY)  ## the calibration of the intervals, minutes
+	$(BIN)/python -m pytest tests -o addopts="" -m slow -s
 
 benchmark: $(READY)  ## speed, as ratios
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s -o addopts=""

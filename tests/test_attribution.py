@@ -1,11 +1,14 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from ConfigSpace import ConfigurationSpace, Float
+from scipy import stats
 from torch import nn
 
-from ubalkit import attribution, metamodel
+from ubalkit import attribution, decomposition, metamodel, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.metamodel import Ensemble
@@ -75,17 +78,19 @@ def test_the_ensemble_s_values_are_the_members_mean(explained):
     np.testing.assert_allclose(added, explained.ensemble.predict(explained.table), rtol=0, atol=1e-9)
 
 
-def test_base_values_are_means_over_the_background(explained):
-    background = spaces.sobol(7, 16, seed=0)
-    np.testing.assert_allclose(explained.base_values, explained.ensemble.predict_unit(background).mean(1))
+def test_base_values_are_means_over_each_member_s_background(explained):
+    backgrounds = uncertainty.backgrounds(explained.ensemble, 16, 0)
+    means = [explained.ensemble.predict_unit(points)[k].mean() for k, points in enumerate(backgrounds)]
+    np.testing.assert_allclose(explained.base_values, means, rtol=1e-12)
 
 
 def test_of_a_linear_member_the_values_are_known():
     weights = [np.array([0.5, -1, 0.25, 0, 2, -0.125, 0.75]), np.arange(7.0)]
-    table = configurations(50)
-    explained = attribution.deep_shap(ensemble_of(*map(linear, weights)), table, n_background=64, seed=5)
-    centred = table[NAMES].to_numpy() - spaces.sobol(7, 64, seed=5).mean(0)
-    for values, w in zip(explained.member_values, weights):
+    table, ensemble = configurations(50), ensemble_of(*map(linear, weights))
+    explained = attribution.deep_shap(ensemble, table, n_background=64, seed=5)
+    backgrounds = uncertainty.backgrounds(ensemble, 64, 5)
+    for values, w, background in zip(explained.member_values, weights, backgrounds):
+        centred = table[NAMES].to_numpy() - background.mean(0)
         np.testing.assert_allclose(values, w * centred, rtol=0, atol=1e-12)
 
 
@@ -126,6 +131,90 @@ class Reused(nn.Module):
         return self.last(self.tanh(self.second(3 * self.tanh(3 * self.first(x)))))
 
 
+# Against other ways to the same values
+
+
+@pytest.fixture
+def tanh_networks(fixed_seed):
+    members = [
+        network(nn.Linear(7, 16), nn.Tanh(), nn.Linear(16, 1)),
+        network(nn.Linear(7, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)),
+    ]
+    for member in members:
+        for module in member[::2]:
+            module.weight.data *= 3
+    return members
+
+
+def test_values_are_those_of_captum(tanh_networks):
+    captum = pytest.importorskip("captum.attr")
+    ensemble, table = ensemble_of(*tanh_networks), configurations(60)
+    explained = attribution.deep_shap(ensemble, table, n_background=16, seed=2)
+    x = torch.as_tensor(explained.unit)
+    for k, points in enumerate(uncertainty.backgrounds(ensemble, 16, 2)):
+        # What must be alike: the same background, every point of it weighted alike (captum draws from
+        # one that is given as a function); contributions, which is slope times difference, rather than
+        # slopes; the network's one output chosen; float64 throughout. Where the inputs of a unit differ by
+        # next to nothing both take its gradient, shap below 1e-6 and captum below 1e-10: either is as good.
+        explainer = captum.DeepLiftShap(tanh_networks[k], multiply_by_inputs=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of the hooks that it sets and takes away
+            expected = explainer.attribute(x, torch.as_tensor(points), target=0).detach().numpy()
+        error = np.abs(explained.member_values[k] - expected).max() / np.abs(expected).max()
+        assert error < 1e-6
+
+
+def test_units_that_hardly_change_do_not_matter():
+    # Two inputs 1e-8 apart: the slope of the chord is rounding, that of the tangent is not.
+    member = network(nn.Linear(7, 1), nn.Tanh(), nn.Linear(1, 1))
+    member[0].weight.data[:] = torch.tensor([1e-8, 0, 0, 0, 0, 0, 0])
+    member[0].bias.data[:], member[2].weight.data[:], member[2].bias.data[:] = 0.3, 1e8, 0
+    table = configurations(20)
+    explained = attribution.deep_shap(ensemble_of(member), table, tolerance=1e-3)
+    slope = 1 - np.tanh(0.3) ** 2
+    background = uncertainty.backgrounds(explained.ensemble, 32, 0)[0]
+    expected = slope * (table["beta_1"] - background[:, 0].mean())
+    np.testing.assert_allclose(explained.values[:, 0], expected, rtol=0, atol=1e-6)
+
+
+def additive(seed):
+    """A network each of whose units sees one hyperparameter alone."""
+    generator = torch.Generator().manual_seed(seed)
+    member = network(nn.Linear(7, 21), nn.Tanh(), nn.Linear(21, 1))
+    sees = torch.eye(7, dtype=torch.float64).repeat(3, 1)
+    member[0].weight.data = sees * 6 * torch.randn(21, 7, generator=generator).double()
+    return member
+
+
+def exact(ensemble, table, n_background, seed):
+    return decomposition.decompose(ensemble, table, n_background=n_background, seed=seed).shap()
+
+
+@pytest.mark.parametrize("kind", ["additive", "linear"])
+def test_where_nothing_interacts_the_values_are_the_exact_ones(kind, fixed_seed):
+    if kind == "additive":
+        members = [additive(1), additive(2)]
+    else:
+        members = [linear(np.arange(7.0)), network(nn.Linear(7, 5), nn.Linear(5, 1))]
+    ensemble, table = ensemble_of(*members), configurations(30)
+    found, expected = attribution.deep_shap(ensemble, table, seed=4), exact(ensemble, table, 32, 4)
+    np.testing.assert_allclose(found.member_values, expected.member_values, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.base_values, expected.base_values, rtol=0, atol=1e-10)
+    assert np.abs(expected.values).mean(0).max() > 0.05
+
+
+def test_where_things_interact_the_values_are_near_the_exact_ones(tanh_networks):
+    ensemble, table = ensemble_of(*tanh_networks), configurations(60)
+    found, expected = attribution.deep_shap(ensemble, table), exact(ensemble, table, 32, 0)
+    np.testing.assert_allclose(found.base_values, expected.base_values, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.member_values.sum(2), expected.member_values.sum(2), rtol=0, atol=1e-9)
+    error = np.abs(found.member_values - expected.member_values).mean((1, 2))
+    relative = error / np.abs(expected.member_values).mean((1, 2))
+    # Not the same: the decomposition is no Deep SHAP under another name.
+    assert (relative > 0.005).all()
+    assert (relative < 0.3).all()
+
+
 @pytest.mark.parametrize("module", [Functional, Reused])
 def test_values_that_do_not_add_up_are_refused(module, fixed_seed):
     member = module().double().requires_grad_(False)
@@ -146,8 +235,16 @@ def test_importance_is_the_mean_absolute_value(explained):
     assert set(table.index) == set(NAMES)
     for j, name in enumerate(NAMES):
         assert table.loc[name, "importance"] == pytest.approx(np.abs(explained.values[:, j]).mean())
-        members = np.abs(explained.member_values[:, :, j]).mean(1)
-        assert members.min() <= table.loc[name, "low"] <= table.loc[name, "high"] <= members.max()
+        assert 0 <= table.loc[name, "low"] <= table.loc[name, "high"]
+        curve = explained.curves().set_index("hyperparameter").loc[name]
+        assert table.loc[name, "peak"] == pytest.approx(curve["size"].max())
+        assert table.loc[name, "peak"] >= table.loc[name, "importance"] / 1.1
+    # The bounds are those of a size: noise is taken off its square, and may leave nothing.
+    estimate = explained.importance_estimate()
+    low, high = uncertainty.interval(estimate.value, estimate.replicates, nonnegative=True)
+    np.testing.assert_array_equal(table.loc[NAMES, ["low", "high"]], np.column_stack([low, high]))
+    np.testing.assert_array_equal(table.loc[NAMES, "importance"], estimate.value)
+    assert table.loc["beta_2", "low"] > 0
     assert table["importance"].is_monotonic_decreasing
     assert list(table["rank"]) == [1, 2, 3, 4, 5, 6, 7]
     assert table.index[0] == "beta_2"
@@ -180,9 +277,37 @@ def test_curves_follow_a_known_function(known):
 
 def test_the_band_is_that_of_the_members(known):
     slope = known.curves(n_grid=21).set_index("hyperparameter").loc["beta_1"]
-    # 90 % of members spread evenly over ±0.05 of the mean.
-    np.testing.assert_allclose(slope["high"] - slope["mean"], 0.045, atol=1e-9)
-    np.testing.assert_allclose(slope["mean"] - slope["low"], 0.045, atol=1e-9)
+    # The slope itself is known well; members are spread evenly over ±0.05 of it.
+    half = stats.norm.ppf(0.95) * np.linspace(-0.05, 0.05, 10).std()
+    np.testing.assert_allclose((slope["high"] - slope["low"]) / 2, half, rtol=0.1)
+    np.testing.assert_allclose((slope["high"] + slope["low"]) / 2, slope["mean"], atol=0.01)
+
+
+def test_explained_from_few_configurations_the_band_is_wider(known):
+    values = known.member_values[:, :64]
+    few = Attribution(known.ensemble, known.table[:64], NAMES, known.unit[:64], values, known.base_values)
+    widths = []
+    for of in (known, few):
+        wave = of.curves(n_grid=21).set_index("hyperparameter").loc["beta_2"]
+        widths.append((wave["high"] - wave["low"]).mean())
+    assert widths[1] > 2 * widths[0]
+
+
+def test_members_that_agree_on_everything_leave_the_choice_of_configurations(known):
+    one = known.member_values[:1]
+    agreed = Attribution(known.ensemble, known.table, NAMES, known.unit, one.repeat(5, 0), known.base_values)
+    frame = agreed.importance()
+    expected = 2 * stats.norm.ppf(0.95) * np.abs(one[0]).std(0) / 1024**0.5
+    widths = (frame["high"] - frame["low"])[NAMES]
+    np.testing.assert_allclose(widths, expected, rtol=0.15, atol=1e-12)
+
+
+def test_one_member_has_values_and_no_intervals(known):
+    alone = Attribution(known.ensemble, known.table, NAMES, known.unit, known.member_values[:1], np.zeros(1))
+    assert alone.importance()["importance"].notna().all()
+    assert alone.importance()[["low", "high"]].isna().all(axis=None)
+    assert alone.curves()[["low", "high"]].isna().all(axis=None)
+    assert alone.curves()["mean"].notna().all()
 
 
 def test_size_is_the_running_mean_of_the_absolute_value(known):

@@ -31,7 +31,7 @@ def test_the_pipeline_runs_every_notebook_there_is():
 @every_notebook
 def test_it_is_short_and_says_what_it_is_about(name):
     cells = cells_of(name)
-    assert 12 <= len(cells) <= 21
+    assert 12 <= len(cells) <= 36
     first = cells[0]
     assert first.cell_type == "markdown"
     assert re.match(rf"# {int(name[:2])} · \w", first.source)
@@ -72,8 +72,13 @@ def test_parameters_are_literals_each_with_its_meaning(name):
 @every_notebook
 def test_no_output_but_the_versions_is_ignored(name):
     cells = cells_of(name)
-    (cell,) = tagged(cells, "nbval-ignore-output")
-    assert "__version__" in cell.source
+    versions, *quotes = tagged(cells, "nbval-ignore-output")
+    assert "__version__" in versions.source
+    # Numbers in full length may stand at the end, after they were compared rounded.
+    assert len(quotes) <= 1
+    for cell in quotes:
+        assert cell.source.startswith("# To quote:")
+        assert cell is code_of(cells)[-1]
     # Nothing else switches the comparison off.
     assert {t for c in cells for t in c.metadata.get("tags", [])} == {"parameters", "nbval-ignore-output"}
     assert not [c for c in cells if re.search(r"NBVAL|PYTEST_VALIDATE", c.source)]

@@ -18,7 +18,7 @@ from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
 
-__all__ = ["Attribution", "deep_shap", "load"]
+__all__ = ["Attribution", "deep_shap", "agreement", "load"]
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,12 @@ class Attribution:
         frame["rank"] = range(1, len(frame) + 1)
         return frame
 
-    def curves(self, n_grid: int = 41, bandwidth: float = 0.05) -> pd.DataFrame:
-        """Running means of the SHAP values along each hyperparameter's range.
+    def running(self, name: str, n_grid: int = 41, bandwidth: float = 0.05) -> uncertainty.Estimate:
+        """Running means along a hyperparameter's range of its SHAP values and of their absolute values.
 
         Parameters
         ----------
+        name : str
         n_grid : int
             Points along the range.
         bandwidth : float
@@ -96,20 +97,31 @@ class Attribution:
 
         Returns
         -------
+        Estimate
+            Of shape (2, n_grid).
+        """
+        j, grid = self.names.index(name), np.linspace(0, 1, n_grid)
+        window = np.exp(-0.5 * ((grid[:, None] - self.unit[:, j]) / bandwidth) ** 2)
+
+        def means(values, weights):
+            return np.stack([weights * values, weights * np.abs(values)]) @ window.T / (window @ weights)
+
+        return uncertainty.estimate(means, self.member_values[:, :, j], n_resamples=200)
+
+    def curves(self, n_grid: int = 41, bandwidth: float = 0.05) -> pd.DataFrame:
+        """The running means of all hyperparameters; see `running`.
+
+        Returns
+        -------
         DataFrame
             A row a point: ``hyperparameter``, ``unit``, ``value``; ``mean`` of
-            the ensemble; ``low`` and ``high``, the bounds of its 90 %
-            interval; ``size``, the running mean of the absolute SHAP values.
+            the SHAP values with the bounds of its 90 % interval, ``low`` and
+            ``high``; ``size``, the running mean of their absolute values.
         """
         grid = np.linspace(0, 1, n_grid)
         frames = []
         for j, name in enumerate(self.names):
-            window = np.exp(-0.5 * ((grid[:, None] - self.unit[:, j]) / bandwidth) ** 2)
-
-            def running(values, weights, window=window):
-                return window @ (weights * values) / (window @ weights)
-
-            mean = uncertainty.estimate(running, self.member_values[:, :, j], n_resamples=200)
+            means = self.running(name, n_grid, bandwidth)
             unit = np.full((n_grid, len(self.names)), 0.5)
             # The last bin of a category ends below 1.
             unit[:, j] = np.minimum(grid, np.nextafter(1, 0))
@@ -117,8 +129,10 @@ class Attribution:
                 "hyperparameter": name,
                 "unit": grid,
                 "value": spaces.from_unit(self.ensemble.space, unit)[name],
-                **mean.columns("mean"),
-                "size": running(np.abs(self.values[:, j]), np.ones(len(self.unit))),
+                "mean": means.value[0],
+                "low": means.low[0],
+                "high": means.high[0],
+                "size": means.value[1],
             }
             frames.append(pd.DataFrame(columns))
         return pd.concat(frames, ignore_index=True)
@@ -212,3 +226,43 @@ def deep_shap(
             f"predictions' standard deviation; {tolerance:.1e} is allowed."
         )
     return Attribution(ensemble, rows, spaces.varied(ensemble.space), unit, values, base)
+
+
+def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
+    """How far one attribution is from another of the same configurations.
+
+    Parameters
+    ----------
+    approximate, exact : Attribution
+
+    Returns
+    -------
+    DataFrame
+        Index: hyperparameter, in the exact order of importance, then ``all``.
+        ``error``: mean absolute difference, over the mean absolute exact
+        value; ``rank`` and ``exact_rank`` of the importance; ``signs``: share
+        of the points of the running mean at which both have the same sign.
+
+    Raises
+    ------
+    ValueError
+        If they explain different configurations.
+    """
+    if not approximate.table.index.equals(exact.table.index):
+        raise ValueError("The two attributions explain different configurations.")
+    ranks, exact_ranks = (a.importance()["rank"] for a in (approximate, exact))
+    rows = {}
+    for name in exact_ranks.index:
+        j = exact.names.index(name)
+        difference = np.abs(approximate.values[:, j] - exact.values[:, j]).mean()
+        curves = [np.sign(a.running(name).value[0]) for a in (approximate, exact)]
+        rows[name] = {
+            "error": difference / np.abs(exact.values[:, j]).mean(),
+            "rank": ranks[name],
+            "exact_rank": exact_ranks[name],
+            "signs": (curves[0] == curves[1]).mean(),
+        }
+    frame = pd.DataFrame(rows).T.rename_axis("hyperparameter")
+    whole = np.abs(approximate.values - exact.values).mean() / np.abs(exact.values).mean()
+    frame.loc["all"] = {"error": whole, "signs": frame["signs"].mean()}
+    return frame

@@ -15,7 +15,7 @@ from ubalkit import uncertainty
 from ubalkit.attribution import Attribution
 from ubalkit.constraints import LOW
 
-__all__ = ["STATEMENTS", "LOW", "judge"]
+__all__ = ["STATEMENTS", "LOW", "judge", "coupling"]
 
 TEST, BACK = "test_accuracy", "backprojection_accuracy"
 
@@ -163,3 +163,50 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
         [frame["low"] > 0, frame["high"] < 0], ["holds", "does not hold"], "undecided"
     )
     return frame
+
+
+def coupling(
+    table: pd.DataFrame, *, n_best: int = 20, n_resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """What the strongest interactions come to: γ^F of a layer's estimate against β of its target.
+
+    Of layer l the weights W learn from t_l - e^F_l = (β_l - γ^F_l) FP_l
+    + (1 - β_l) BP_l - (1 - γ^F_l) BE_l (Fig. 1). Where γ^F_l < β_l, a unit's
+    own activity feeds back on itself with a positive sign. In the paper's
+    numbering: gammaF_1 against beta_2, gammaF_2 against beta_3, and so on.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Observations of UBAL networks.
+    n_best : int
+        Best observations of each metric that are counted.
+    n_resamples : int
+        Bootstrap resamples of the observations.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Index: metric, and in how many layers γ^F_l > β_l; ``n`` observations;
+        ``mean`` of the metric with its 90 % interval, ``low`` and ``high``;
+        ``best``, how many of the best are among them.
+    """
+    pairs = [(f"gammaF_{k}", f"beta_{k + 1}") for k in range(1, 100) if f"gammaF_{k}" in table]
+    layers = sum((table[gamma] > table[beta]).astype(int) for gamma, beta in pairs)
+    rng = np.random.default_rng(seed)
+    rows = {}
+    for metric in (TEST, BACK):
+        best = table[metric].nlargest(n_best).index
+        for count, values in table[metric].groupby(layers):
+            means = rng.choice(values.to_numpy(), (n_resamples, len(values))).mean(1)
+            low, high = np.quantile(means, [0.05, 0.95])
+            among = int(values.index.isin(best).sum())
+            rows[metric, count] = {
+                "n": len(values),
+                "mean": values.mean(),
+                "low": low,
+                "high": high,
+                "best": among,
+            }
+    return pd.DataFrame(rows).T.rename_axis(["metric", "layers"]).astype({"n": int, "best": int})

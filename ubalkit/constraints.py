@@ -2,7 +2,10 @@
 
 The paper's last step (end of Section 4): leave out the hyperparameters whose
 importance is low throughout their range, and keep of the others the range
-that contributes positively.
+that contributes positively. Each range is right on average over the other
+hyperparameters; what is good only jointly it may cut off. So every
+recommendation says what it would lose, and `joint` recommends the ranges of
+the best predicted configurations instead.
 """
 
 from collections.abc import Mapping
@@ -12,14 +15,28 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
+from ubalkit import decomposition
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 
-__all__ = ["Recommendation", "recommend", "paper", "LOW", "PAPER_EXCLUDED", "PAPER_RANGES"]
+__all__ = [
+    "Recommendation",
+    "recommend",
+    "paper",
+    "joint",
+    "reasons",
+    "LOW",
+    "PAPER_EXCLUDED",
+    "PAPER_RANGES",
+]
 
 #: Importance is low if the peak of the running mean |SHAP| stays below this
 #: share of the largest peak of all. The paper gives no number.
 LOW = 0.4
+
+# Points of the space at which predictions are compared, and how many of the
+# best of them stand for the best.
+_N_POINTS, _N_TOP = 2**14, 16
 
 #: What the paper leaves out of the next search, and where it keeps the rest.
 PAPER_EXCLUDED = ("beta_1", "gammaB_1", "gammaB_2")
@@ -39,13 +56,19 @@ class Recommendation:
         The reduced space, ready for `search.run`.
     table : DataFrame
         A row a hyperparameter: its importance, its peak (the largest running
-        mean of its absolute SHAP values), what to do.
+        mean of its absolute SHAP values), what to do and, for `recommend`,
+        in which share of the resamples that would be done (``sure``), and the
+        90 % intervals of the bounds of its range.
     share : float
         Volume of the ranges kept, as a share of the space searched before;
         frozen hyperparameters do not count.
     n_best, lost : int
         The guard: of the `n_best` best configurations observed, how many lie
         outside the ranges.
+    loss : Series
+        How much lower the best prediction is within the ranges than in the
+        whole space: ``loss``, ``low``, ``high`` (90 % interval). Above zero,
+        something good lies outside.
     """
 
     metric: str
@@ -56,6 +79,7 @@ class Recommendation:
     share: float
     n_best: int
     lost: int
+    loss: pd.Series
 
 
 def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -> Recommendation:
@@ -85,17 +109,58 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     """
     if not 0 < low < 1:
         raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
-    curves = attribution.curves()
-    peaks = curves.groupby("hyperparameter")["size"].max()
-    freeze, ranges, space = {}, {}, attribution.ensemble.space
-    for name, curve in curves.groupby("hyperparameter", sort=False):
-        best = int(curve["mean"].to_numpy().argmax())
+    space = attribution.ensemble.space
+    running = {name: attribution.running(name) for name in attribution.names}
+    largest = max(estimate.value[1].max() for estimate in running.values())
+    largest_again = np.max([e.replicates[:, 1].max(1) for e in running.values()], axis=0)
+    curves = attribution.curves().groupby("hyperparameter")
+    freeze, ranges, sure = {}, {}, {}
+    for name, estimate in running.items():
+        curve = curves.get_group(name)
+        frozen = estimate.value[1].max() < low * largest
+        frozen_again = estimate.replicates[:, 1].max(1) < low * largest_again
+        sure[name] = {"sure": (frozen_again == frozen).mean()}
         # A category that matters stays as it is: only numbers have ranges.
-        if peaks[name] < low * peaks.max():
+        if frozen:
+            best = int(estimate.value[0].argmax())
             freeze[name] = _plain(curve["value"].iloc[best], space[name])
         elif hasattr(space[name], "lower"):
-            ranges[name] = tuple(_plain(v, space[name]) for v in _positive_around(curve, best))
-    return _recommendation(attribution, freeze, ranges, n_best)
+            values = curve["value"].to_numpy()
+            ranges[name] = tuple(_plain(values[k], space[name]) for k in _positive(estimate.value[0]))
+            again = values[np.array([_positive(mean) for mean in estimate.replicates[:, 0]])]
+            bounds = np.quantile(again, [0.05, 0.95], axis=0)
+            for side, (low_bound, high_bound) in zip(("from", "to"), bounds.T):
+                sure[name] |= {f"{side}_low": low_bound, f"{side}_high": high_bound}
+    return _recommendation(attribution, freeze, ranges, n_best, pd.DataFrame(sure).T)
+
+
+def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) -> Recommendation:
+    """Where the best predicted configurations lie, all hyperparameters taken together.
+
+    Parameters
+    ----------
+    attribution : Attribution
+    share : float
+        Of the space, by prediction: the best so much of it is looked at. The
+        ranges hold the middle 90 % of it.
+    n_best : int
+        Best configurations that the guard counts.
+
+    Returns
+    -------
+    Recommendation
+        Nothing is frozen.
+    """
+    ensemble = attribution.ensemble
+    unit = spaces.sobol(len(attribution.names), _N_POINTS)
+    predicted = ensemble.predict_unit(unit).mean(0)
+    best = spaces.from_unit(ensemble.space, unit[predicted >= np.quantile(predicted, 1 - share)])
+    ranges = {
+        name: tuple(_plain(v, ensemble.space[name]) for v in best[name].quantile([0.05, 0.95]))
+        for name in attribution.names
+        if hasattr(ensemble.space[name], "lower")
+    }
+    return _recommendation(attribution, {}, ranges, n_best)
 
 
 def paper(attribution: Attribution, *, n_best: int = 20) -> Recommendation:
@@ -119,20 +184,25 @@ def _plain(value, hp):
     return min(max(float(f"{value:.3g}"), hp.lower), hp.upper)
 
 
-def _positive_around(curve: pd.DataFrame, best: int) -> tuple[float, float]:
-    positive = curve["mean"].to_numpy() > 0
-    low = high = best
+def _positive(mean: np.ndarray) -> tuple[int, int]:
+    """First and last point of the stretch around the highest in which a curve is positive."""
+    positive = mean > 0
+    low = high = int(mean.argmax())
     while low > 0 and positive[low - 1]:
         low -= 1
     while high < len(positive) - 1 and positive[high + 1]:
         high += 1
     if low == high:  # a peak narrower than the grid
         low, high = max(low - 1, 0), min(high + 1, len(positive) - 1)
-    return curve["value"].iloc[low], curve["value"].iloc[high]
+    return low, high
 
 
 def _recommendation(
-    attribution: Attribution, freeze: Mapping, ranges: Mapping, n_best: int
+    attribution: Attribution,
+    freeze: Mapping,
+    ranges: Mapping,
+    n_best: int,
+    sure: pd.DataFrame | None = None,
 ) -> Recommendation:
     whole = attribution.ensemble.space
     space = spaces.reduced(whole, freeze, ranges)
@@ -145,6 +215,83 @@ def _recommendation(
     table = attribution.importance()[["importance", "low", "high", "peak"]]
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
     table["where"] = spaces.describe(space)
+    table = table if sure is None else table.join(sure)
     return Recommendation(
-        attribution.metric, dict(freeze), dict(ranges), space, table, share, len(best), int((~kept).sum())
+        attribution.metric,
+        dict(freeze),
+        dict(ranges),
+        space,
+        table,
+        share,
+        len(best),
+        int((~kept).sum()),
+        _loss(attribution, space),
     )
+
+
+def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
+    ensemble = attribution.ensemble
+    found = []
+    for searched in (ensemble.space, space):
+        unit = spaces.sobol(len(spaces.varied(searched)), _N_POINTS)
+        inside = spaces.from_unit(searched, np.minimum(unit, np.nextafter(1, 0)))
+        predicted = ensemble.predict_unit(spaces.to_unit(ensemble.space, inside))
+        # Chosen by the other members and read off the one left out: a best
+        # that is chosen and read off alike is too good by what was lucky.
+        others = (predicted.sum(0) - predicted) / max(len(predicted) - 1, 1)
+        chosen = np.argsort(-others, axis=1)[:, :_N_TOP]
+        found.append(np.take_along_axis(predicted, chosen, axis=1).mean(1))
+    losses = found[0] - found[1]
+    reach = 1.645 * losses.std(ddof=1) if len(losses) > 1 else np.nan
+    return pd.Series({"loss": losses.mean(), "low": losses.mean() - reach, "high": losses.mean() + reach})
+
+
+def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reasons: int = 3) -> pd.DataFrame:
+    """Which interactions make configurations outside of the ranges good.
+
+    Looks at the best predicted configurations that the recommendation
+    excludes, and at each range that they violate: what the hyperparameter
+    does there by itself, and which of its interactions make up for it.
+
+    Parameters
+    ----------
+    attribution : Attribution
+    recommendation : Recommendation
+    n_reasons : int
+        Pairs listed.
+
+    Returns
+    -------
+    DataFrame
+        Index: the range violated and its partner. ``outside``: share of those
+        configurations that violate it; ``value`` and ``partner_value``: their
+        medians; ``own`` and ``interaction``: mean effects there, in units of
+        the metric. The largest interactions first.
+    """
+    ensemble = attribution.ensemble
+    unit = spaces.sobol(len(attribution.names), _N_POINTS)
+    points = spaces.from_unit(ensemble.space, np.minimum(unit, np.nextafter(1, 0)))
+    outside = {n: ~points[n].between(*r).to_numpy() for n, r in recommendation.ranges.items()}
+    excluded = np.any(list(outside.values()), axis=0)
+    predicted = np.where(excluded, ensemble.predict_unit(unit).mean(0), -np.inf)
+    top = np.argsort(-predicted)[: 4 * _N_TOP]
+    effects = decomposition.decompose(ensemble, points.iloc[top]).components
+    rows = {}
+    for name, violated in outside.items():
+        here = violated[top]
+        if here.mean() < 0.2:
+            continue
+        for s, m in effects.items():
+            if len(s) == 2 and name in s:
+                partner = s[1 - s.index(name)]
+                rows[name, partner] = {
+                    "outside": here.mean(),
+                    "value": points[name].iloc[top][here].median(),
+                    "partner_value": points[partner].iloc[top][here].median(),
+                    "own": effects[name,][here].mean(),
+                    "interaction": m[here].mean(),
+                }
+    columns = ["outside", "value", "partner_value", "own", "interaction"]
+    index = pd.MultiIndex.from_tuples(rows, names=["range", "partner"]) if rows else None
+    frame = pd.DataFrame(list(rows.values()), index=index, columns=columns)
+    return frame.sort_values("interaction", ascending=False).head(n_reasons)

@@ -14,6 +14,7 @@ import pandas as pd
 import seaborn as sns
 
 from ubalkit.attribution import Attribution
+from ubalkit.trust import Trust
 
 __all__ = [
     "symbol",
@@ -74,18 +75,18 @@ def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, p
     return pd.concat(points, ignore_index=True), pd.concat(curves, ignore_index=True)
 
 
-def fig3(points: pd.DataFrame, curves: pd.DataFrame, quality: Mapping[str, float] | None = None):
+def fig3(points: pd.DataFrame, curves: pd.DataFrame, trust: Mapping[str, Trust] | None = None):
     """Fig. 3 of the paper: SHAP values of each hyperparameter along its value, for both ensembles.
 
-    Points are configurations; lines are running means; bands hold 90 % of the
-    ensemble's members.
+    Points are configurations; lines are running means; bands are their 90 %
+    intervals.
 
     Parameters
     ----------
     points, curves : DataFrame
         From `fig3_frame`.
-    quality : mapping of metric to float, optional
-        Held-out R², shown in the legend.
+    trust : mapping of metric to Trust, optional
+        Shown in the legend; and across the figure, where it is poor.
 
     Returns
     -------
@@ -119,18 +120,21 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, quality: Mapping[str, float
     axes.flat[0].set_ylim(low - margin, high + margin)
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
-    _fig3_legend(axes.flat[len(names)], curves["metric"].unique(), quality or {})
+    _fig3_legend(axes.flat[len(names)], curves["metric"].unique(), trust or {})
+    if poor := [t for t in (trust or {}).values() if t.verdict != "good"]:
+        words = " and ".join(f"{LABELS.get(t.metric, t.metric)} (held-out $R^2$ = {t.r2:.2f})" for t in poor)
+        figure.suptitle(f"A hint only: the meta-model predicts {words} poorly", color="#B00020", fontsize=11)
     return figure
 
 
-def _fig3_legend(ax, metrics, quality: Mapping[str, float]) -> None:
+def _fig3_legend(ax, metrics, trust: Mapping[str, Trust]) -> None:
     handles = [plt.Line2D([], [], color=COLORS[m], marker="o", ms=3.5, mfc=COLORS[m], mew=0) for m in metrics]
     labels = [
-        f"{ENSEMBLES[m]}  {LABELS[m]}" + (f"\n   held-out $R^2$ = {quality[m]:.2f}" if m in quality else "")
+        f"{ENSEMBLES[m]}  {LABELS[m]}" + (f"\n   held-out $R^2$ = {trust[m].r2:.2f}" if m in trust else "")
         for m in metrics
     ]
     ax.legend(handles, labels, loc="center left", bbox_to_anchor=(-0.05, 0.62), fontsize=8, labelspacing=0.9)
-    note = "point: one trained network\nline: running mean\nband: 90 % of the members"
+    note = "point: one trained network\nline: running mean\nband: its 90 % interval"
     ax.text(0.0, 0.02, note, transform=ax.transAxes, fontsize=7.5, color="#444444", linespacing=1.5)
 
 
@@ -184,7 +188,7 @@ def selection(selections: Mapping[str, pd.DataFrame]):
 
 
 def importance(importances: Mapping[str, pd.DataFrame]):
-    """Mean absolute SHAP values of both ensembles; whiskers hold 90 % of the members."""
+    """Mean absolute SHAP values of both ensembles with their 90 % intervals."""
     names = next(iter(importances.values())).index
     figure, ax = plt.subplots(figsize=(4.6, 0.42 * len(names) + 0.7))
     height = 0.8 / len(importances)

@@ -17,6 +17,9 @@ __all__ = ["NOTEBOOKS", "run", "publish"]
 
 NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
 
+#: Tables behind the figures that are published beside them.
+FRAMES = ("fig3_curves", "importance", "effects", "coupling", "methods", "convergence")
+
 
 def run(
     profile: str,
@@ -85,10 +88,13 @@ def run(
 
 
 def publish(profile: str) -> list[Path]:
-    """Copy what a profile's runs show into ``figures/``: figures, Fig. 3's frame, the claims."""
+    """Copy what a profile's runs show: figures and their frames into ``figures/``, claims into ``data/``."""
     folder, runs = paths.writable(paths.figures()), paths.runs(profile)
-    made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), runs / "fig3_curves.csv", runs / "claims.csv"]
-    return [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
+    frames = [runs / f"{name}.csv" for name in FRAMES]
+    made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), *frames]
+    copies = [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
+    data = paths.writable(paths.data(profile))
+    return [*copies, Path(shutil.copy(runs / "claims.csv", data / "claims.csv"))]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,224 @@
+"""Convergence: how many observations an explanation needs, and when a search may stop.
+
+The paper leaves the number of its observations open. Here the recorded ones
+are subsampled: how soon the order of the hyperparameters, their curves and
+the recommended ranges are those of all observations.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from ConfigSpace import ConfigurationSpace
+
+from ubalkit import decomposition, metamodel, observations, trust
+from ubalkit.attribution import Attribution
+from ubalkit.constraints import LOW
+
+__all__ = ["curve", "Stopping", "stopping"]
+
+
+def curve(
+    table: pd.DataFrame,
+    metric: str,
+    space: ConfigurationSpace | None = None,
+    *,
+    rivals: Mapping[str, Callable[..., pd.Series]] | None = None,
+    sizes: Sequence[int] = (50, 100, 200, 400, 700),
+    n_repeats: int = 4,
+    reference: Attribution | None = None,
+    seed: int = 0,
+    **fit,
+) -> pd.DataFrame:
+    """How explanations of fewer observations differ from that of all.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Observations.
+    metric : str
+    space : ConfigurationSpace, optional
+        UBAL's seven hyperparameters by default.
+    rivals : mapping of name to function
+        Other methods, as in `importance.METHODS`.
+    sizes : sequence of int
+        Those smaller than the table are used.
+    n_repeats : int
+        Disjoint subsamples of each size where there are as many, else
+        overlapping ones.
+    reference : Attribution, optional
+        Exact SHAP values at all observations; computed if not given.
+    seed : int
+    **fit
+        For `metamodel.fit`.
+
+    Returns
+    -------
+    DataFrame
+        A row a size, repeat and method: ``n``, ``repeat``, ``method``;
+        ``rank_correlation`` (Spearman) with the same method's importances on
+        all observations; for ours (``exact``) also ``r2`` (held out),
+        ``curve_error``, the root mean square difference of the running means
+        from those of all, over the largest of them, and ``overlap``, the
+        length that recommended ranges share over that of their union, mean of
+        the hyperparameters (1 for equal ranges; a frozen one has all).
+    """
+    rows = observations.usable(table)
+    if reference is None:
+        reference = decomposition.decompose(metamodel.fit(rows, metric, space, seed=seed, **fit), rows).shap()
+    rivals = dict(rivals or {})
+    final = {name: method(rows, metric, space, seed=seed) for name, method in rivals.items()}
+    final["exact"] = pd.Series(reference.importance_estimate().value, reference.names)
+    means, ranges = _shape(reference)
+    rng = np.random.default_rng(seed)
+    found = []
+    for n in sorted(size for size in sizes if size < len(rows)):
+        order = rng.permutation(len(rows))
+        for repeat in range(n_repeats):
+            if (repeat + 1) * n > len(rows):
+                order = rng.permutation(len(rows))
+            part = rows.iloc[np.take(order, range(repeat * n, (repeat + 1) * n), mode="wrap")]
+            here = {"n": n, "repeat": repeat}
+            for name, method in rivals.items():
+                importance = method(part, metric, space, seed=seed)
+                found.append({**here, "method": name, "rank_correlation": _spearman(importance, final[name])})
+            try:
+                ensemble = metamodel.fit(part, metric, space, seed=seed + repeat, **fit)
+                explained = decomposition.decompose(ensemble, n_points=256).shap()
+            except trust.UntrustworthyError:
+                found.append({**here, "method": "exact", "r2": ensemble.r2})
+                continue
+            importance = pd.Series(np.abs(explained.values).mean(0), explained.names)
+            means_here, ranges_here = _shape(explained)
+            found.append(
+                {
+                    **here,
+                    "method": "exact",
+                    "rank_correlation": _spearman(importance, final["exact"]),
+                    "r2": ensemble.r2,
+                    "curve_error": np.sqrt(np.mean((means_here - means) ** 2)) / np.abs(means).max(),
+                    "overlap": np.mean(
+                        (ranges_here & ranges).sum(1) / np.maximum((ranges_here | ranges).sum(1), 1)
+                    ),
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def _spearman(a: pd.Series, b: pd.Series) -> float:
+    return a.corr(b.reindex(a.index), method="spearman")
+
+
+def _shape(attribution: Attribution) -> tuple[np.ndarray, np.ndarray]:
+    """Running means (d, n_grid), and which points of the grid are recommended, all if frozen."""
+    grid = np.linspace(0, 1, 41)
+    window = np.exp(-0.5 * ((grid[:, None, None] - attribution.unit) / 0.05) ** 2)
+    window /= window.sum(1, keepdims=True)
+    means = np.einsum("gnj,nj->jg", window, attribution.values)
+    peaks = np.einsum("gnj,nj->jg", window, np.abs(attribution.values)).max(1)
+    frozen = peaks < LOW * peaks.max()
+    return means, frozen[:, None] | (means > 0)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Whether a search has shown what it was made for.
+
+    Attributes
+    ----------
+    stop : bool
+    n : int or None
+        After how many observations the rule was fulfilled first.
+    sentence : str
+    history : DataFrame
+        A row a check: ``n``, ``r2``, ``order`` (the first hyperparameters) and
+        ``apart`` (whether the intervals of their importances are disjoint).
+    """
+
+    stop: bool
+    n: int | None
+    sentence: str
+    history: pd.DataFrame
+
+
+def stopping(
+    table: pd.DataFrame,
+    metric: str,
+    space: ConfigurationSpace | None = None,
+    *,
+    top: int = 3,
+    patience: int = 200,
+    every: int = 100,
+    seed: int = 0,
+    **fit,
+) -> Stopping:
+    """Whether a search, in the order of its rows, may stop.
+
+    The rule: stop when the order of the first `top` hyperparameters has been
+    the same at every check of the last `patience` observations and the 90 %
+    intervals of their importances (mean |SHAP|, exact) do not overlap.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Observations so far.
+    metric : str
+    space : ConfigurationSpace, optional
+    top : int
+        How many of the most important hyperparameters must be certain.
+    patience : int
+        Observations over which their order must hold.
+    every : int
+        Observations between checks.
+    seed : int
+    **fit
+        For `metamodel.fit`.
+
+    Returns
+    -------
+    Stopping
+
+    Raises
+    ------
+    ValueError
+        If the table has fewer rows than one check needs.
+    """
+    rows = observations.usable(table)
+    if len(rows) < every:
+        raise ValueError(f"{len(rows)} usable observations; the first check comes after {every}.")
+    checks, reached = [], None
+    for n in range(every, len(rows) + 1, every):
+        ensemble = metamodel.fit(rows.iloc[:n], metric, space, seed=seed, **fit)
+        try:
+            explained = decomposition.decompose(ensemble, n_points=256).shap()
+        except trust.UntrustworthyError:
+            checks.append(
+                {"n": n, "r2": ensemble.r2, "order": (), "apart": False, "why": str(ensemble.trust)}
+            )
+            continue
+        estimate = explained.importance_estimate()
+        ranked = np.argsort(-estimate.value)[:top]
+        tied = [
+            f"{explained.names[a]} and {explained.names[b]}"
+            for a, b in itertools.pairwise(ranked)
+            if estimate.low[a] <= estimate.high[b]
+        ]
+        first = tuple(explained.names[j] for j in ranked)
+        why = f"the intervals of {', of '.join(tied)} overlap" if tied else ""
+        checks.append({"n": n, "r2": ensemble.r2, "order": first, "apart": not tied, "why": why})
+        lasting = [check["order"] for check in checks if check["n"] >= n - patience]
+        if reached is None and not tied and n > patience and len(set(lasting)) == 1:
+            reached = n
+    history = pd.DataFrame(checks)
+    last = checks[-1]
+    if reached is not None:
+        order = ", ".join(checks[[check["n"] for check in checks].index(reached)]["order"])
+        sentence = (
+            f"Stop: after {reached} observations the order of the first {top} ({order}) had not changed in "
+            f"the last {patience}, and their intervals did not overlap."
+        )
+    else:
+        sentence = f"Go on: {last['why'] or f'the order of the first {top} changed in the last {patience}'}."
+    return Stopping(reached is not None, reached, sentence, history.drop(columns="why"))

@@ -1,0 +1,249 @@
+"""Figures of the decomposition: Fig. 3 explained, interactions, rival methods, convergence."""
+
+import itertools
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from ubalkit import decomposition
+from ubalkit.attribution import Attribution
+from ubalkit.decomposition import Decomposition
+from ubalkit.figures import COLORS, ENSEMBLES, LABELS, symbol
+
+__all__ = ["explained", "shares", "surfaces", "coupling", "deep_and_exact", "methods", "convergence"]
+
+#: From low to high values of a partner.
+PARTNER = sns.color_palette("viridis", as_cmap=True)
+
+
+def explained(dec: Decomposition):
+    """Fig. 3 explained: own effects, and the scatter coloured by the partner that causes most of it.
+
+    Points are the exact SHAP values of the configurations. The line is the
+    hyperparameter's own effect, which depends on its value alone; all that
+    departs from it is interaction. The partner that explains most of the
+    scatter gives the colour.
+
+    Returns
+    -------
+    Figure
+    """
+    values, scatter = dec.shap().values, dec.scatter()
+    n_columns = min(4, len(dec.names))
+    n_rows = -(-(len(dec.names) + 1) // n_columns)
+    size = (2.35 * n_columns, 2.45 * n_rows)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
+    for j, (ax, name) in enumerate(zip(axes.flat, dec.names)):
+        partner = scatter.loc[name, dec.names].astype(float).idxmax()
+        ax.scatter(
+            dec.table[name],
+            values[:, j],
+            s=5,
+            lw=0,
+            alpha=0.7,
+            c=dec.unit[:, dec.names.index(partner)],
+            cmap=PARTNER,
+            vmin=0,
+            vmax=1,
+            rasterized=True,
+        )
+        along = np.argsort(dec.unit[:, j])
+        own = dec.components[name,]
+        ax.plot(dec.table[name].iloc[along], own[along], color="black", lw=1.6)
+        ax.axhline(0, color="#444444", lw=0.7, zorder=0.5)
+        ax.set(xlabel=symbol(name), xlim=(dec.table[name].min(), dec.table[name].max()))
+        ax.set_title(f"scatter: {scatter.loc[name, partner]:.0%} {symbol(partner)}", fontsize=8.5)
+        ax.xaxis.set_major_locator(plt.MaxNLocator(5, steps=[2, 5, 10]))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("exact SHAP value")
+    for ax in axes.flat[len(dec.names) :]:
+        ax.axis("off")
+    legend = axes.flat[len(dec.names)]
+    metric = dec.ensemble.metric
+    text = f"{ENSEMBLES.get(metric, '')}  {LABELS.get(metric, metric)}\n"
+    text += f"held-out $R^2$ = {dec.ensemble.r2:.2f}\n\nline: own effect\npoint: one trained network"
+    legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8.5, linespacing=1.5)
+    bar = figure.colorbar(
+        plt.cm.ScalarMappable(plt.Normalize(0, 1), PARTNER),
+        cax=legend.inset_axes([0.0, 0.16, 0.75, 0.07]),
+        orientation="horizontal",
+        ticks=[0, 1],
+    )
+    bar.set_ticklabels(["low", "high"])
+    bar.outline.set_visible(False)
+    legend.text(0.0, 0.27, "colour: value of the partner", transform=legend.transAxes, fontsize=8.5)
+    return figure
+
+
+def shares(decompositions: Mapping[str, Decomposition]):
+    """Share of the variance that each hyperparameter explains alone (diagonal) and each pair jointly."""
+    figure, axes = plt.subplots(
+        1, len(decompositions), figsize=(4.0 * len(decompositions), 3.5), squeeze=False
+    )
+    for ax, (metric, dec) in zip(axes.flat, decompositions.items()):
+        share = dec.variance(n_resamples=2)["share"]
+        grid = pd.DataFrame(np.nan, dec.names, dec.names)
+        for name in dec.names:
+            grid.loc[name, name] = share[name]
+        for a, b in itertools.combinations(dec.names, 2):
+            grid.loc[b, a] = share[f"{a} × {b}"]
+        symbols = [symbol(name) for name in dec.names]
+        grid = grid.set_axis(symbols, axis=0).set_axis(symbols, axis=1) * 100
+        text = grid.map(lambda v: "" if not v >= 0.5 else f"{v:.0f}")
+        sns.heatmap(
+            grid,
+            annot=text,
+            fmt="",
+            cmap="Blues",
+            vmin=0,
+            cbar=False,
+            linewidths=1,
+            square=True,
+            ax=ax,
+            annot_kws={"size": 9},
+        )
+        higher = dec.orders().loc[3:].sum()
+        ax.set_title(f"{LABELS.get(metric, metric)}: % of variance\n(three and more together: {higher:.0%})")
+        ax.tick_params(length=0, labelrotation=0)
+        ax.grid(visible=False)
+    return figure
+
+
+def surfaces(dec: Decomposition, *, n_pairs: int = 3):
+    """What the strongest pairs do jointly: mean prediction over both values, less the overall mean."""
+    share = dec.variance(n_resamples=2)
+    pairs = [tuple(s.split(" × ")) for s in share.index[share["order"] == 2][:n_pairs]]
+    grids = [decomposition.surface(dec.ensemble, pair) for pair in pairs]
+    largest = max(grid["joint"].abs().max() for grid in grids)
+    levels = np.linspace(-largest, largest, 15)
+    figure, axes = plt.subplots(1, len(pairs), figsize=(2.75 * len(pairs) + 0.6, 2.75), squeeze=False)
+    for ax, pair, grid in zip(axes.flat, pairs, grids):
+        z = grid.pivot(index=pair[1], columns=pair[0], values="joint")
+        drawn = ax.contourf(z.columns, z.index, z, levels=levels, cmap="RdBu_r")
+        ax.contour(z.columns, z.index, z, levels=[0], colors="#444444", linewidths=0.8)
+        ax.set(xlabel=symbol(pair[0]), ylabel=symbol(pair[1]), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        ax.set_title(f"interaction: {share.loc[' × '.join(pair), 'share']:.0%} of variance", fontsize=8.5)
+        ax.set_aspect("equal")
+        ax.grid(visible=False)
+    bar = figure.colorbar(
+        drawn, ax=axes.ravel().tolist(), shrink=0.8, pad=0.02, format=lambda t, _: f"{t:+.1f}" if t else "0"
+    )
+    bar.set_ticks([0.2 * k for k in range(-5, 6) if abs(0.2 * k) <= largest])
+    bar.set_label(f"effect on {LABELS.get(dec.ensemble.metric, dec.ensemble.metric)}", fontsize=8)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def coupling(table: pd.DataFrame):
+    """Both metrics of every network over γ^F less β of its two layers; see `claims.coupling`."""
+    figure, axes = plt.subplots(1, len(LABELS), figsize=(7.6, 3.2), sharey=True, layout="constrained")
+    for ax, (metric, label) in zip(axes, LABELS.items()):
+        drawn = ax.scatter(
+            table["gammaF_1"] - table["beta_2"],
+            table["gammaF_2"] - table["beta_3"],
+            c=table[metric],
+            cmap="viridis",
+            vmin=0,
+            vmax=1,
+            s=9,
+            lw=0,
+        )
+        ax.axhline(0, color="#444444", lw=0.8)
+        ax.axvline(0, color="#444444", lw=0.8)
+        ax.set(title=label, xlim=(-1, 1), ylim=(-1, 1), xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        ax.set_xlabel(f"{symbol('gammaF_1')} − {symbol('beta_2')}")
+        ax.set_aspect("equal")
+        ax.grid(visible=False)
+    axes[0].set_ylabel(f"{symbol('gammaF_2')} − {symbol('beta_3')}")
+    bar = figure.colorbar(drawn, ax=axes.tolist(), shrink=0.85, ticks=[0, 0.5, 1])
+    bar.set_label("accuracy")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def deep_and_exact(deep: Mapping[str, Attribution], exact: Mapping[str, Attribution]):
+    """Running means of Deep SHAP (dashed) and exact SHAP values (solid) of both ensembles."""
+    names = next(iter(deep.values())).names
+    n_columns = min(4, len(names))
+    n_rows = -(-(len(names) + 1) // n_columns)
+    size = (2.35 * n_columns, 2.1 * n_rows)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
+    for metric in deep:
+        for attributions, style in ((deep, "--"), (exact, "-")):
+            curves = attributions[metric].curves().groupby("hyperparameter")
+            for ax, name in zip(axes.flat, names):
+                curve = curves.get_group(name)
+                ax.plot(curve["value"], curve["mean"], style, color=COLORS.get(metric), lw=1.4)
+                ax.set(xlabel=symbol(name))
+    for ax in axes.flat[: len(names)]:
+        ax.axhline(0, color="#444444", lw=0.7, zorder=0.5)
+        ax.xaxis.set_major_locator(plt.MaxNLocator(5, steps=[2, 5, 10]))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("mean SHAP value")
+    for ax in axes.flat[len(names) :]:
+        ax.axis("off")
+    handles = [plt.Line2D([], [], color=COLORS.get(m), label=LABELS.get(m, m)) for m in deep]
+    handles += [
+        plt.Line2D([], [], color="#444444", ls=style, label=label)
+        for style, label in (("-", "exact"), ("--", "Deep SHAP"))
+    ]
+    axes.flat[len(names)].legend(handles=handles, loc="center left", fontsize=8)
+    return figure
+
+
+def methods(tables: Mapping[str, pd.DataFrame]):
+    """Shares of importance by every method, a panel a metric, with the agreement with the first column."""
+    n_methods = len(next(iter(tables.values())).columns)
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(0.62 * n_methods * len(tables) + 0.6, 3.4), sharey=False, squeeze=False
+    )
+    for ax, (metric, frame) in zip(axes.flat, tables.items()):
+        tau = frame.corr("kendall").iloc[0]
+        grid = frame.rename(index=symbol) * 100
+        sns.heatmap(
+            grid,
+            annot=True,
+            fmt=".0f",
+            cmap="Blues",
+            cbar=False,
+            linewidths=1,
+            ax=ax,
+            annot_kws={"size": 8.5},
+        )
+        labels = [f"{method}\nτ = {tau[method]:.2f}" for method in frame]
+        ax.set_xticklabels([frame.columns[0], *labels[1:]], rotation=50, ha="right", rotation_mode="anchor")
+        ax.tick_params(length=0, axis="both")
+        ax.tick_params(axis="y", labelrotation=0)
+        ax.set(title=f"{LABELS.get(metric, metric)}: % of importance", xlabel="", ylabel="")
+        ax.grid(visible=False)
+    return figure
+
+
+def convergence(frame: pd.DataFrame):
+    """How explanations of n observations differ from that of all; means and ranges of the repeats."""
+    panels = {
+        "rank_correlation": "rank correlation of importances\nwith those of all observations",
+        "curve_error": "error of the curves,\nshare of the largest effect",
+        "overlap": "overlap of\nrecommended ranges",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(8.6, 2.6))
+    order = ["exact", *[m for m in frame["method"].unique() if m != "exact"]]
+    for ax, (column, label) in zip(axes, panels.items()):
+        for method, color in zip(order, sns.color_palette(n_colors=len(order))):
+            here = frame[frame["method"] == method].dropna(subset=[column])
+            if here.empty:
+                continue
+            grouped = here.groupby("n")[column]
+            ax.fill_between(grouped.min().index, grouped.min(), grouped.max(), color=color, alpha=0.15, lw=0)
+            ax.plot(grouped.mean(), marker="o", ms=3, color=color, label=method)
+        ax.set(xscale="log", xlabel="observations", title=label)
+        ax.title.set_size(8.5)
+        ticks = sorted(frame["n"].unique())
+        ax.set_xticks(ticks, [f"{n}" for n in ticks])
+        ax.xaxis.set_minor_locator(plt.NullLocator())
+    axes[0].legend(fontsize=7.5, loc="lower right")
+    axes[1].set_ylim(bottom=0)
+    return figure
