@@ -215,6 +215,38 @@ def test_where_things_interact_the_values_are_near_the_exact_ones(tanh_networks)
     assert (relative < 0.3).all()
 
 
+def test_how_far_two_attributions_are_apart(known):
+    same = attribution.agreement(known, known)
+    assert list(same.index) == [*known.importance().index, "all"]
+    assert same.loc["all", "error"] == 0
+    assert (same["rank"] == same["exact_rank"])[NAMES].all()
+    assert (same.loc[["beta_1", "beta_2", "all"], "signs"] == 1).all()
+    # Twice as large, and the slope the other way round.
+    values = known.member_values * np.array([-1, 2, 1, 1, 1, 1, 1])
+    other = Attribution(known.ensemble, known.table, NAMES, known.unit, values, known.base_values)
+    found = attribution.agreement(other, known)
+    assert found.loc["beta_1", "error"] == pytest.approx(2)
+    assert found.loc["beta_2", "error"] == pytest.approx(1)
+    assert found.loc["beta_1", "signs"] < 0.05
+    assert found.loc["beta_2", "signs"] == 1
+    assert found.loc["beta_2", "rank"] == 1
+    sizes = np.abs(known.values).mean(0)
+    assert found.loc["all", "error"] == pytest.approx((2 * sizes[0] + sizes[1]) / sizes.sum())
+
+
+def test_attributions_of_other_configurations_are_not_compared(known):
+    moved = Attribution(
+        known.ensemble,
+        known.table.set_index(known.table.index + 1),
+        NAMES,
+        known.unit,
+        known.member_values,
+        known.base_values,
+    )
+    with pytest.raises(ValueError, match="explain different configurations"):
+        attribution.agreement(moved, known)
+
+
 @pytest.mark.parametrize("module", [Functional, Reused])
 def test_values_that_do_not_add_up_are_refused(module, fixed_seed):
     member = module().double().requires_grad_(False)

@@ -578,7 +578,8 @@ def test_intervals_are_there_and_narrow_for_a_function_that_is_learnt(found):
         width = high - low
         assert width.min() > 0
         assert width.max() < 0.2
-        assert (np.abs(value - (low + high) / 2) < 2 * width).all()
+        assert (low <= value).all()
+        assert (value <= high).all()
     truth = {"h0": 0.75, "h1 × h2": 0.25}
     for label, share in truth.items():
         assert frame.loc[label, "low"] - 0.02 < share < frame.loc[label, "high"] + 0.02
@@ -703,7 +704,15 @@ def test_by_default_the_points_are_those_of_the_sampling_distribution(pair_of_ne
     np.testing.assert_array_equal(found.table.to_numpy(), found.unit)
     again, other = (decomposition.decompose(pair_of_networks, n_points=128, seed=s) for s in (2, 3))
     np.testing.assert_array_equal(again.member_components, found.member_components)
-    assert np.abs(other.member_components - found.member_components).max() > 1e-3
+    assert np.abs(other.unit - found.unit).max(1).min() > 1e-6
+    assert np.abs(other.base_values - found.base_values).min() > 1e-6
+
+
+@pytest.mark.xfail(strict=True, reason="the first points are the first member's background")
+def test_no_point_is_of_a_background(pair_of_networks):
+    found = decomposition.decompose(pair_of_networks, n_points=64)
+    backgrounds = uncertainty.backgrounds(pair_of_networks, 32, 0).reshape(-1, 4)
+    assert np.abs(found.unit[:, None] - backgrounds).max(2).min() > 1e-6
 
 
 def test_log_scale_and_constants():

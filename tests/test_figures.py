@@ -4,13 +4,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PathCollection, PolyCollection
+import torch
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_rgba
+from torch import nn
 
 from ubalkit import attribution, comparison, constraints, figures, metamodel, observations, paths, profiles
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.metamodel import Ensemble
+from ubalkit.trust import Trust
 
 NAMES = spaces.names(spaces.ubal())
 TEST, BACK = observations.METRICS
@@ -43,9 +46,11 @@ def attributions(table):
     """Of both metrics, with SHAP values drawn by lot: no two of them are equal."""
     rng = np.random.default_rng(1)
     quality = pd.DataFrame({"r2": 0.8}, index=["ensemble"])
+    falls = nn.Linear(7, 1).double().requires_grad_(False)
+    falls.weight.data = torch.full((1, 7), -0.3, dtype=torch.float64)
     return {
         metric: Attribution(
-            Ensemble(metric, spaces.ubal(), [], quality, np.empty(0), pd.DataFrame(), 60, 0),
+            Ensemble(metric, spaces.ubal(), [falls], quality, np.empty(0), pd.DataFrame(), 60, 0),
             table,
             NAMES,
             table[NAMES].to_numpy(),
@@ -88,7 +93,7 @@ def sorted_rows(array):
     return array[np.lexsort(array.T)]
 
 
-def assert_shows(figure, points, curves, quality):
+def assert_shows(figure, points, curves, trust):
     """The artists of Fig. 3, read back from the axes, are those of the frames."""
     panels = [ax for ax in figure.axes if ax.axison]
     assert [ax.get_xlabel() for ax in panels] == [SYMBOLS[name] for name in NAMES]
@@ -121,18 +126,18 @@ def assert_shows(figure, points, curves, quality):
         observations.METRICS, legend.get_texts(), legend.legend_handles, strict=True
     ):
         assert figures.LABELS[metric] in text.get_text()
-        assert f"held-out $R^2$ = {quality[metric]:.2f}" in text.get_text()
+        assert f"held-out $R^2$ = {trust[metric].r2:.2f}" in text.get_text()
         assert to_rgba(handle.get_color()) == to_rgba(figures.COLORS[metric])
 
 
-QUALITY = {TEST: 0.871, BACK: 0.634}
+GOOD = {TEST: Trust(TEST, 0.871, 0.85, 0.89), BACK: Trust(BACK, 0.634, 0.60, 0.67)}
 
 
 def test_fig3_shows_what_its_frame_holds(frames):
-    figure = figures.fig3(*frames, QUALITY)
+    figure = figures.fig3(*frames, GOOD)
     assert len([ax for ax in figure.axes if ax.axison]) == 7
     assert len(set(figures.COLORS.values())) == 2
-    assert_shows(figure, *frames, QUALITY)
+    assert_shows(figure, *frames, GOOD)
 
 
 def swapped(frame):
@@ -163,14 +168,64 @@ def changed(column):
 )
 def test_a_fig3_of_other_numbers_is_noticed(frames, of_points, of_curves):
     points, curves = frames
-    figure = figures.fig3(of_points(points), of_curves(curves), QUALITY)
+    figure = figures.fig3(of_points(points), of_curves(curves), GOOD)
     with pytest.raises(AssertionError):
-        assert_shows(figure, points, curves, QUALITY)
+        assert_shows(figure, points, curves, GOOD)
 
 
 def test_a_fig3_of_another_quality_is_noticed(frames):
+    other = {**GOOD, TEST: Trust(TEST, 0.8, 0.7, 0.9)}
     with pytest.raises(AssertionError):
-        assert_shows(figures.fig3(*frames, {TEST: 0.5, BACK: 0.634}), *frames, QUALITY)
+        assert_shows(figures.fig3(*frames, other), *frames, GOOD)
+
+
+def written(figure):
+    """All that stands beside the panels of Fig. 3."""
+    corner = figure.axes[-1]
+    texts = [*corner.texts, *(corner.get_legend().get_texts() if corner.get_legend() else [])]
+    return "\n".join(t.get_text() for t in texts)
+
+
+def test_the_words_of_fig3_say_what_is_drawn(frames):
+    words = written(figures.fig3(*frames, GOOD))
+    for line in ("point: one trained network", "line: running mean", "band: its 90 % interval"):
+        assert line in words
+    # Without a measure of trust there are no numbers to show.
+    words = written(figures.fig3(*frames))
+    assert "band: its 90 % interval" in words and "R^2" not in words
+
+
+def test_a_fig3_to_be_trusted_bears_no_warning(frames):
+    assert figures.fig3(*frames, GOOD).get_suptitle() == ""
+    assert figures.fig3(*frames).get_suptitle() == ""
+    # Little can be explained, and most of it is.
+    ceiling = {**GOOD, BACK: Trust(BACK, 0.3, 0.2, 0.4, ceiling=0.4)}
+    assert figures.fig3(*frames, ceiling).get_suptitle() == ""
+
+
+POOR = Trust(BACK, 0.312, 0.2, 0.4)
+NONE = Trust(TEST, 0.04, -0.1, 0.15)
+
+
+@pytest.mark.parametrize(
+    ("trust", "words"),
+    [
+        ({**GOOD, BACK: POOR}, "back-projection accuracy (held-out $R^2$ = 0.31)"),
+        ({**GOOD, TEST: NONE}, "testing accuracy (held-out $R^2$ = 0.04)"),
+        (
+            {TEST: NONE, BACK: POOR},
+            "testing accuracy (held-out $R^2$ = 0.04) and back-projection accuracy (held-out $R^2$ = 0.31)",
+        ),
+    ],
+    ids=["poor", "none", "both"],
+)
+def test_a_fig3_of_a_poor_ensemble_says_so_across_it(frames, trust, words):
+    figure = figures.fig3(*frames, trust)
+    assert figure.get_suptitle() == f"A hint only: the meta-model predicts {words} poorly"
+    red, green, blue = to_rgba(figure._suptitle.get_color())[:3]
+    assert red > 0.5 and max(green, blue) < 0.3
+    # The numbers stand in the legend as well, and the rest is as ever.
+    assert_shows(figure, *frames, trust)
 
 
 def selections():
@@ -190,7 +245,8 @@ def draw_ranges(table, attributions):
 
 
 DRAWN = {
-    "fig3": lambda t, a: figures.fig3(*figures.fig3_frame(a), QUALITY),
+    "fig3": lambda t, a: figures.fig3(*figures.fig3_frame(a), GOOD),
+    "fig3 of a poor ensemble": lambda t, a: figures.fig3(*figures.fig3_frame(a), {**GOOD, BACK: POOR}),
     "fig3 of one metric": lambda t, a: figures.fig3(*figures.fig3_frame({BACK: a[BACK]})),
     "spread": lambda t, a: figures.spread(t),
     "selection": lambda t, a: figures.selection({m: selections() for m in a}),
@@ -228,6 +284,10 @@ def test_whiskers_and_bars_of_the_importance_are_those_of_the_tables(attribution
     for bars, (metric, importance) in zip(ax.containers, tables.items()):
         np.testing.assert_allclose([b.get_width() for b in bars], importance.loc[names, "importance"])
         assert bars.get_label() == figures.LABELS[metric]
+    whiskers = [c for c in ax.collections if isinstance(c, LineCollection)]
+    for whisker, importance in zip(whiskers, tables.values(), strict=True):
+        drawn = [segment[:, 0].tolist() for segment in whisker.get_segments()]
+        np.testing.assert_allclose(drawn, importance.loc[names, ["low", "high"]])
 
 
 # Fig. 3 again from the recorded observations
@@ -283,7 +343,7 @@ def test_fig3_comes_out_again(recorded, refitted):
 
 def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted):
     table, published = recorded
-    # Fewer members, of the sizes already chosen: quick, and still within the tolerance.
+    # Fewer members, of the sizes already chosen: quick, and still within the tolerance of all.
     quick = {
         metric: {
             "architectures": [(ensemble.chosen["n_h"], ensemble.chosen["d_h"])],
@@ -293,7 +353,7 @@ def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted):
         }
         for metric, ensemble in refitted[1].items()
     }
-    assert_same_fig3(fig3_curves(table, **quick)[0], published, TOLERANCE)
+    assert_same_fig3(fig3_curves(table, **quick)[0], refitted[0], TOLERANCE)
     mixed_up = np.random.default_rng(0).permutation(table["gammaF_2"])
     with pytest.raises(AssertionError, match=r"gammaF_2 = .* instead of"):
         assert_same_fig3(fig3_curves(table.assign(gammaF_2=mixed_up), **quick)[0], published, TOLERANCE)

@@ -55,6 +55,63 @@ def test_an_unknown_profile_is_named_beside_those_there_are():
         profiles.get("tiny")
 
 
+def test_a_profile_is_found_by_its_name():
+    assert profiles.find("digits") == BASE
+    with pytest.raises(ValueError, match=r"^Unknown profile 'tiny'; there are paper, compact, digits, ci\.$"):
+        profiles.find("tiny")
+
+
+def test_a_profile_is_found_in_a_file_of_settings(tmp_path):
+    other = replace(BASE, epochs=31, hidden=(50, 20), space=reduced(freeze={"beta_1": 1 / 3}))
+    path = tmp_path / "other.json"
+    # As it stands beside a table, with more than the settings.
+    path.write_text(json.dumps({**other.settings(), "rows": 3, "sha256": "0"}))
+    found = profiles.find(str(path))
+    assert found == other and found.space == other.space
+    assert found.fingerprint == other.fingerprint != BASE.fingerprint
+
+
+def settings_without(name):
+    settings = BASE.settings()
+    del settings[name]
+    return settings
+
+
+BROKEN = {
+    "no JSON": "{",
+    "empty": "",
+    "null": "null",
+    "a number": "3",
+    "a list": "[]",
+    "other things": '{"rows": 3}',
+    "without a name": json.dumps(settings_without("name")),
+    "without a space": json.dumps(settings_without("space")),
+    "layers that are no list": json.dumps({**BASE.settings(), "hidden": 100}),
+    "a space of no kind": json.dumps({**BASE.settings(), "space": 7}),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=list(BROKEN))
+def test_a_file_that_holds_no_settings_is_one_sentence(content, tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"broken\.json holds no settings of a profile \(") as caught:
+        profiles.find(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_text_holds_no_settings(tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"broken\.json holds no settings of a profile"):
+        profiles.find(str(path))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.json"):
+        profiles.find(str(tmp_path / "missing.json"))
+
+
 def test_a_profile_is_frozen():
     with pytest.raises(FrozenInstanceError):
         BASE.epochs = 1

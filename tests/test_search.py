@@ -1,6 +1,8 @@
 """The search: the same table however it is cut, stopped, resumed or damaged on the way."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,8 +13,9 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
 
-from ubalkit import observations, paths, profiles, search
+from ubalkit import observations, paths, profiles, search, trust
 from ubalkit import space as spaces
 
 TINY = replace(profiles.get("ci"), n_train=100, epochs=1, hidden=(8,), n_configurations=10)
@@ -63,6 +66,15 @@ def test_a_range_of_a_search_is_its_rows(table, tmp_path):
     assert_same(quiet_run(n=2, first=0, folder=tmp_path), table.loc[:1])
 
 
+@pytest.mark.parametrize("indices", [[7, 2, 3], np.array([9, 0])])
+def test_any_configurations_can_be_searched_and_nothing_else_is(table, tmp_path, indices):
+    wanted = [int(i) for i in indices]
+    assert_same(quiet_run(folder=tmp_path, indices=indices, chunk=2), table.loc[wanted])
+    assert observations.read_chunks(tmp_path, TINY).index.tolist() == sorted(wanted)
+    # A range that meets them computes the rest.
+    assert_same(quiet_run(folder=tmp_path), table)
+
+
 @pytest.mark.parametrize("index", [0, 9])
 def test_a_row_can_be_run_again_alone(table, index):
     assert_same(search.evaluate(TINY, [index]), table.loc[[index]])
@@ -70,8 +82,13 @@ def test_a_row_can_be_run_again_alone(table, index):
 
 def test_recorded_rows_can_be_verified(table):
     assert search.verify(TINY, table, n_rows=3)["holds"].all()
-    wrong = table.assign(test_accuracy=1 - table["test_accuracy"])
-    assert not search.verify(TINY, wrong, n_rows=3)["holds"].all()
+    # Off by a half, whatever the accuracy was.
+    wrong = table.assign(test_accuracy=(table["test_accuracy"] + 0.5) % 1)
+    compared = search.verify(TINY, wrong, n_rows=3)
+    assert len(compared) == 6
+    assert not compared["holds"].xs("test_accuracy", level="metric").any()
+    assert compared["holds"].xs("backprojection_accuracy", level="metric").all()
+    np.testing.assert_allclose(compared["difference"], compared["again"] - compared["recorded"])
 
 
 def test_configurations_are_those_of_the_profile(table):
@@ -85,6 +102,84 @@ def test_networks_can_be_given_other_seeds():
     assert len(set(search.networks(TINY, rows).seeds)) == 2
     assert search.networks(TINY, rows, seeds=[3, 4]).seeds == (3, 4)
     assert search.networks(replace(TINY, seed=1), rows).seeds != search.networks(TINY, rows).seeds
+
+
+def spy_on_measure(monkeypatch):
+    """What `search.measure` is called with, and on how many threads."""
+    calls, measure = [], search.measure
+
+    def spy(profile, table, *, seeds=None, device="cpu"):
+        calls.append({"index": table.index.tolist(), "seeds": seeds, "threads": torch.get_num_threads()})
+        return measure(profile, table, seeds=seeds, device=device)
+
+    monkeypatch.setattr(search, "measure", spy)
+    return calls
+
+
+def test_repeats_are_the_same_configurations_from_other_seeds(monkeypatch):
+    calls = spy_on_measure(monkeypatch)
+    table = search.repeats(TINY, n=4, n_seeds=3)
+    assert table.index.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    names = spaces.names(TINY.space)
+    assert_same(table[names], search.configurations(TINY, table.index))
+    assert (table["status"] == "ok").all()
+    seeds = [seed for call in calls for seed in call["seeds"]]
+    search_s = search.networks(TINY, search.configurations(TINY, range(4))).seeds
+    assert len(set(seeds) | set(search_s)) == 12 + 4, "a seed stands twice"
+    # Chance moves the metrics, and every row is that of its seed.
+    assert (table.groupby(level="index")["backprojection_accuracy"].nunique() > 1).any()
+    row = search.measure(TINY, search.configurations(TINY, [1]), seeds=[seeds[4]])
+    assert_same(row, table.iloc[[4]])
+
+
+def test_repeats_do_not_depend_on_what_trains_beside_them(monkeypatch):
+    whole = search.repeats(TINY, n=3, n_seeds=2)
+    calls = spy_on_measure(monkeypatch)
+    assert_same(search.repeats(replace(TINY, chunk=4), n=3, n_seeds=2), whole)
+    assert [call["index"] for call in calls] == [[0, 0, 1, 1], [2, 2]]
+    # More of them continue those there are.
+    assert_same(search.repeats(TINY, n=2, n_seeds=4).groupby(level="index").head(2), whole.loc[:1])
+
+
+def test_repeats_say_how_much_is_noise():
+    table = search.repeats(TINY, n=3, n_seeds=2)
+    one, other = (table["backprojection_accuracy"].iloc[k::2].to_numpy() for k in (0, 1))
+    expected = np.mean((one - other) ** 2 / 2)
+    assert trust.noise_variance(table, "backprojection_accuracy") == pytest.approx(expected)
+
+
+WAYS = {
+    "run": lambda folder: quiet_run(n=2, folder=folder),
+    "repeats": lambda folder: search.repeats(TINY, n=1, n_seeds=2),
+    "verify": lambda folder: search.verify(TINY, search.configurations(TINY, [0]).assign(**ZERO), 1),
+}
+ZERO = dict.fromkeys(observations.METRICS, 0.0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_number_of_threads_decides_a_row(way, tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    tables = {}
+    for threads in (1, 2):
+        calls = spy_on_measure(monkeypatch)
+        torch.set_num_threads(threads)
+        try:
+            tables[threads] = WAYS[way](tmp_path / str(threads))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        assert calls and all(call["threads"] == 1 for call in calls)
+    assert_same(tables[1], tables[2])
+
+
+def test_on_the_cpu_as_many_train_side_by_side_as_the_profile_says():
+    for profile in (TINY, replace(TINY, chunk=3), profiles.get("paper")):
+        assert search.side_by_side(profile) == search.side_by_side(profile, "cpu") == profile.chunk
+
+
+def test_chunks_are_as_large_as_the_profile_says(tmp_path):
+    quiet_run(replace(TINY, chunk=4), folder=tmp_path)
+    assert len(chunk_files(tmp_path)) == 3
 
 
 def test_networks_have_the_hyperparameters_of_their_rows():
@@ -225,6 +320,35 @@ def test_an_impossible_range_is_refused(tmp_path, how):
         quiet_run(folder=tmp_path, **how)
 
 
+@pytest.mark.parametrize("precision", ["tf32", "float16", "high", ""])
+def test_a_precision_that_the_cpu_does_not_have_is_refused(tmp_path, precision):
+    with pytest.raises(ValueError) as caught:
+        quiet_run(folder=tmp_path, precision=precision)
+    message = f"precision = {precision!r}: float32 and, on a CUDA device, tf32 are allowed."
+    assert str(caught.value) == message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precision", search.PRECISIONS)
+def test_the_precision_of_products_is_that_inside_alone(precision):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with pytest.raises(ZeroDivisionError), search.products(precision):
+            assert torch.get_float32_matmul_precision() == search.PRECISIONS[precision]
+            raise ZeroDivisionError
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert search.PRECISIONS["float32"] == "highest"
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"device = 'cuda': torch finds no such device here; cpu is allowed"):
+        quiet_run(folder=tmp_path, device="cuda")
+
+
 # Permissions do not stop an administrator; a path below a file stops everyone.
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
@@ -243,6 +367,10 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
         (
             ["--profile", "ci", "--count", "0"],
             "first = 0, n = 0, chunk = 20: at least 0, 1 and 1 are needed.\n",
+        ),
+        (
+            ["--profile", "ci", "--count", "1", "--precision", "tf32"],
+            "precision = 'tf32': float32 and, on a CUDA device, tf32 are allowed.\n",
         ),
     ],
 )
@@ -276,6 +404,78 @@ def test_the_command_line_writes_the_table_and_what_made_it(runs, capsys):
     assert (about["name"], about["seed"], about["epochs"]) == ("ci", 0, profile.epochs)
     assert {"torch", "numpy", "pandas"} <= set(about["versions"])
     assert {"ubalkit", "python", "written", "seconds_of_last_piece", "space"} <= set(about)
+
+
+@pytest.fixture
+def settings_file(tmp_path_factory):
+    """Settings that no profile has, as they stand beside a table."""
+    path = tmp_path_factory.mktemp("settings") / "observations.json"
+    path.write_text(json.dumps({**replace(TINY, name="tiny").settings(), "rows": 10}))
+    return path
+
+
+def test_the_command_line_takes_settings_from_a_file(runs, table, settings_file, capsys):
+    search.main(["--profile", str(settings_file), "--count", "3", "--workers", "1", "--precision", "float32"])
+    path = runs / "tiny" / "observations.csv"
+    assert f"3 configurations in {path}" in capsys.readouterr().out
+    assert_same(observations.read(path, TINY), table.loc[:2])
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert (about["name"], about["fingerprint"], about["precision"]) == ("tiny", TINY.fingerprint, "float32")
+    # And what it wrote is such a file again.
+    assert profiles.find(str(path.with_suffix(".json"))) == replace(TINY, name="tiny")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r".*settings\.json holds no settings of a profile \(JSONDecodeError\(.*\)\)\.\n"),
+        ("{}", r".*settings\.json holds no settings of a profile \(KeyError\('hidden'\)\)\.\n"),
+        (None, r".*No such file.*settings\.json'\n"),
+    ],
+    ids=["no JSON", "no settings", "no file"],
+)
+def test_the_command_line_refuses_a_broken_file_of_settings(runs, capsys, content, message):
+    path = runs / "settings.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit) as caught:
+        search.main(["--profile", str(path), "--count", "1"])
+    assert caught.value.code == 2
+    assert re.fullmatch(message, capsys.readouterr().err)
+
+
+@pytest.fixture
+def recorded(table, runs):
+    """A recorded table and the settings that made it: what the command line needs to verify it."""
+    observations.write(table, runs / "observations.csv", **search.provenance(TINY))
+    return ["--profile", str(runs / "observations.json"), "--out", str(runs)]
+
+
+def test_the_command_line_verifies_and_searches_nothing(runs, recorded, capsys):
+    with pytest.raises(SystemExit) as caught:
+        search.main([*recorded, "--verify", "2"])
+    assert caught.value.code == 0
+    assert {path.name for path in runs.iterdir()} == {"observations.csv", "observations.json"}
+    assert capsys.readouterr().out.count("True") == 4
+
+
+@pytest.mark.parametrize(
+    ("n_hold", "code"), [(6, 0), (5, 0), (4, 0), (3, 1), (0, 1)], ids=lambda value: str(value)
+)
+def test_a_table_is_verified_if_two_thirds_hold(recorded, monkeypatch, n_hold, code):
+    compared = pd.DataFrame({"holds": [True] * n_hold + [False] * (6 - n_hold)})
+    monkeypatch.setattr(search, "verify", lambda *_, **__: compared)
+    with pytest.raises(SystemExit) as caught:
+        search.main([*recorded, "--verify", "3"])
+    assert caught.value.code == code
+
+
+def test_a_table_of_wrong_rows_is_not_verified(table, runs, recorded):
+    wrong = table.assign(**{m: (table[m] + 0.5) % 1 for m in observations.METRICS})
+    observations.write(wrong, runs / "observations.csv", **search.provenance(TINY))
+    with pytest.raises(SystemExit) as caught:
+        search.main([*recorded, "--verify", "2"])
+    assert caught.value.code == 1
 
 
 def test_a_bare_machine_with_torch_numpy_pandas_and_configspace_is_enough(tmp_path):

@@ -149,18 +149,24 @@ def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) ->
     Returns
     -------
     Recommendation
-        Nothing is frozen.
+        Nothing is frozen, but an integer with one good value.
     """
     ensemble = attribution.ensemble
     unit = spaces.sobol(len(attribution.names), _N_POINTS)
     predicted = ensemble.predict_unit(unit).mean(0)
     best = spaces.from_unit(ensemble.space, unit[predicted >= np.quantile(predicted, 1 - share)])
-    ranges = {
-        name: tuple(_plain(v, ensemble.space[name]) for v in best[name].quantile([0.05, 0.95]))
-        for name in attribution.names
-        if hasattr(ensemble.space[name], "lower")
-    }
-    return _recommendation(attribution, {}, ranges, n_best)
+    freeze, ranges = {}, {}
+    for name in attribution.names:
+        hp = ensemble.space[name]
+        if hasattr(hp, "lower"):
+            values = best[name].quantile([0.05, 0.95], interpolation="nearest")
+            low, high = (_plain(v, hp) for v in values)
+            # An integer may have one good value alone.
+            if low < high:
+                ranges[name] = low, high
+            else:
+                freeze[name] = low
+    return _recommendation(attribution, freeze, ranges, n_best)
 
 
 def paper(attribution: Attribution, *, n_best: int = 20) -> Recommendation:

@@ -246,4 +246,5 @@ def convergence(frame: pd.DataFrame):
         ax.xaxis.set_minor_locator(plt.NullLocator())
     axes[0].legend(fontsize=7.5, loc="lower right")
     axes[1].set_ylim(bottom=0)
+    axes[2].set_ylim(0, 1.05)
     return figure
