@@ -221,17 +221,19 @@ def test_how_far_two_attributions_are_apart(known):
     assert same.loc["all", "error"] == 0
     assert (same["rank"] == same["exact_rank"])[NAMES].all()
     assert (same.loc[["beta_1", "beta_2", "all"], "signs"] == 1).all()
-    # Twice as large, and the slope the other way round.
-    values = known.member_values * np.array([-1, 2, 1, 1, 1, 1, 1])
+    # Larger, and the slope the other way round.
+    values = known.member_values * np.array([-3, 2, 1, 1, 1, 1, 1])
     other = Attribution(known.ensemble, known.table, NAMES, known.unit, values, known.base_values)
     found = attribution.agreement(other, known)
-    assert found.loc["beta_1", "error"] == pytest.approx(2)
+    assert found.loc["beta_1", "error"] == pytest.approx(4)
     assert found.loc["beta_2", "error"] == pytest.approx(1)
     assert found.loc["beta_1", "signs"] < 0.05
     assert found.loc["beta_2", "signs"] == 1
-    assert found.loc["beta_2", "rank"] == 1
+    assert found.loc[["beta_1", "beta_2"], "rank"].tolist() == [1, 2]
+    assert found.loc[["beta_1", "beta_2"], "exact_rank"].tolist() == [2, 1]
+    assert list(found.index[:2]) == ["beta_2", "beta_1"]
     sizes = np.abs(known.values).mean(0)
-    assert found.loc["all", "error"] == pytest.approx((2 * sizes[0] + sizes[1]) / sizes.sum())
+    assert found.loc["all", "error"] == pytest.approx((4 * sizes[0] + sizes[1]) / sizes.sum())
 
 
 def test_attributions_of_other_configurations_are_not_compared(known):

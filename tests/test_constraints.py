@@ -354,20 +354,30 @@ def test_joint_leaves_categories_as_they_are():
 
 
 def test_reasons_name_the_interaction_that_makes_the_excluded_good():
-    explanation = of_pair(only_jointly_good, only_jointly_good)
+    def interaction(b, g):
+        return 2.4 * (b**2 - 1 / 3) * (0.5 - g)
+
+    def twofold(b, g):
+        return 0.525 * (0.5 - b) + 0.2 * (0.5 - g) + interaction(b, g)
+
+    explanation = of_pair(twofold, twofold)
     why = constraints.reasons(explanation, constraints.recommend(explanation))
     assert why.index.names == ["range", "partner"]
     assert list(why) == ["outside", "value", "partner_value", "own", "interaction"]
-    # As many of the best excluded are both large as both small.
+    # Of the best excluded some have a large beta_2 and a small gammaF_1, which interact strongly, and some
+    # the opposite, which do less.
     assert set(why.index[:2]) == {("beta_2", "gammaF_1"), ("gammaF_1", "beta_2")}
     row = why.loc[("beta_2", "gammaF_1")]
-    assert 0.3 < row["outside"] < 0.7
-    assert row["value"] > 0.9 and row["partner_value"] > 0.9
-    assert row["own"] == pytest.approx(0.4 * (0.5 - row["value"]), abs=0.03)
-    both = 2 * (row["value"] - 0.5) * (row["partner_value"] - 0.5)
-    assert row["interaction"] == pytest.approx(both, abs=0.05)
-    row = why.loc[("gammaF_1", "beta_2")]
-    assert row["value"] < 0.1 and row["partner_value"] < 0.1 and row["own"] < -0.1
+    other = why.loc[("gammaF_1", "beta_2")]
+    assert row["outside"] + other["outside"] == 1 and 0.2 < row["outside"] < 0.8
+    assert row["value"] > 0.9 > 0.1 > row["partner_value"]
+    assert row["own"] == pytest.approx(0.525 * (0.5 - row["value"]), abs=0.03)
+    assert row["interaction"] == pytest.approx(interaction(row["value"], row["partner_value"]), abs=0.05)
+    assert other["value"] > 0.9 > 0.1 > other["partner_value"]
+    assert other["own"] == pytest.approx(0.2 * (0.5 - other["value"]), abs=0.03)
+    assert other["interaction"] == pytest.approx(
+        interaction(other["partner_value"], other["value"]), abs=0.05
+    )
     # No other pair interacts.
     assert (why["interaction"].iloc[2:].abs() < 0.01).all()
     assert why["interaction"].is_monotonic_decreasing
@@ -382,7 +392,7 @@ def test_as_many_reasons_as_asked_for():
 
 def test_a_range_that_the_best_excluded_keep_to_gives_no_reason():
     def steep(b, g):
-        return -b + 0.01 * (g - 0.5)
+        return -b + 0.0001 * (g - 0.5)
 
     explanation = of_pair(steep, steep)
     rec = dataclasses.replace(
@@ -401,7 +411,6 @@ def test_where_nothing_is_excluded_there_is_no_reason():
         assert constraints.reasons(explanation, dataclasses.replace(rec, ranges=ranges)).empty
 
 
-@pytest.mark.xfail(strict=True, reason="an integer whose range is one value makes an empty range")
 @pytest.mark.parametrize("recommend", [constraints.recommend, constraints.joint])
 def test_a_range_of_one_value_is_no_error(recommend):
     space = ConfigurationSpace()

@@ -30,13 +30,13 @@ def curve(table, **options):
 
 
 def stopping(table, **options):
-    return convergence.stopping(table, "y", SPACE, **{"patience": 120, "every": 60, **options}, **QUICK)
+    return convergence.stopping(table, "y", SPACE, **{"patience": 120, "every": 60, **QUICK, **options})
 
 
 @pytest.fixture(scope="module")
 def clear():
     """The hyperparameters matter in the order of their names, each clearly more than the next."""
-    return observed(300, 2, -1, 0.5, 0.2)
+    return observed(300, 4, -2, 1, 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def noisy():
 
 
 class Rival:
-    """Another method, which sees a table from 100 rows on and before that the opposite; remembers its rows."""
+    """Another method: of fewer than 100 rows it says the opposite. It remembers which rows it saw."""
 
     def __init__(self):
         self.seen = []
@@ -128,7 +128,6 @@ def test_a_subsample_that_cannot_be_trusted_has_no_importance(noisy):
     assert few["r2"].notna().all()
 
 
-@pytest.mark.xfail(strict=True, reason="columns that no row fills are missing")
 @pytest.mark.parametrize("sizes", [(30,), (500,)], ids=["none to be trusted", "none smaller than the table"])
 def test_the_columns_are_there_whatever_came_out(clear, sizes):
     rows = clear.iloc[:100]
@@ -153,7 +152,7 @@ def test_a_search_that_has_shown_its_order_may_stop(clear):
     )
     assert list(stop.history) == ["n", "r2", "order", "apart"]
     assert stop.history["n"].tolist() == [60, 120, 180, 240, 300]
-    assert set(stop.history["order"]) == {("a", "b", "c")} and stop.history["apart"].all()
+    assert set(stop.history["order"]) == {("a", "b", "c")} and stop.history["apart"].iloc[2:].all()
     assert (stop.history["r2"] > 0.9).all()
 
 
@@ -171,12 +170,12 @@ def test_a_search_with_tied_hyperparameters_goes_on():
 
 
 def test_a_search_whose_order_changed_of_late_goes_on():
-    early, late = observed(240, 1, 2, 0.4, 0), observed(240, 9, 0.5, 0.4, 0)
-    stop = stopping(pd.concat([early.iloc[:120], late.iloc[120:180]]))
-    assert stop.history["order"].tolist() == [("b", "a", "c")] * 2 + [("a", "b", "c")]
-    assert stop.history["apart"].all()
+    early, late = observed(180, 1, 2, 0, 0), observed(180, 4, 0.5, 0, 0)
+    stop = stopping(pd.concat([early.iloc[:60], late.iloc[60:180]]), top=1, n_members=8)
+    assert stop.history["order"].iloc[[0, 2]].tolist() == [("b",), ("a",)]
+    assert stop.history["apart"].iloc[[0, 2]].all()
     assert not stop.stop
-    assert stop.sentence == "Go on: the order of the first 3 changed in the last 120."
+    assert stop.sentence == "Go on: the order of the first 1 changed in the last 120 observations."
 
 
 def test_a_search_of_noise_goes_on_and_says_why():
@@ -199,21 +198,20 @@ def test_too_few_observations_for_one_check_are_refused(clear):
         stopping(clear.iloc[:59])
 
 
-@pytest.mark.xfail(strict=True, reason="the sentence says that the order changed, and it did not")
 def test_a_search_too_short_for_the_patience_says_so(clear):
     stop = stopping(clear.iloc[:120])
     assert not stop.stop
     assert set(stop.history["order"]) == {("a", "b", "c")}
-    assert "changed" not in stop.sentence
+    assert stop.sentence == (
+        "Go on: the order of the first 3 has not been the same for 120 observations yet."
+    )
 
 
-@pytest.mark.xfail(strict=True, reason="the last of the first and the next are not compared")
 @pytest.mark.parametrize(("top", "weights"), [(1, (1, 1, 0.4, 0)), (3, (2, 1, 0.4, 0.4))])
 def test_the_last_of_the_first_must_be_certain_too(top, weights):
     stop = stopping(observed(180, *weights), top=top)
     assert not stop.stop, stop.sentence
 
 
-@pytest.mark.xfail(strict=True, reason="one check is enough where checks are rarer than the patience")
 def test_one_check_alone_shows_no_lasting_order(clear):
     assert stopping(clear.iloc[:180], every=180, patience=120).n is None

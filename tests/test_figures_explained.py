@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
-from matplotlib.colors import Normalize, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.contour import QuadContourSet
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
@@ -221,7 +221,8 @@ def test_exact_lines_are_solid_and_deep_ones_dashed(deep_and_exact):
         assert len(lines) == 4
         for style, attributions in (("--", deep), ("-", exact)):
             for metric, a in attributions.items():
-                curve = a.curves().query("hyperparameter == @name")
+                curves = a.curves()
+                curve = curves[curves["hyperparameter"] == name]
                 line = lines[to_rgba(figures.COLORS[metric]), style]
                 np.testing.assert_array_equal(line, curve[["value", "mean"]])
     (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())

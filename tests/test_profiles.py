@@ -100,6 +100,14 @@ def test_a_file_that_holds_no_settings_is_one_sentence(content, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", sorted(set(MATTERS) - {"hidden", "space"}))
+def test_a_file_that_lacks_what_rows_depend_on_is_refused(setting, tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(settings_without(setting)))
+    with pytest.raises(ValueError, match=rf"holds no settings of a profile \(KeyError\('{setting}'\)\)"):
+        profiles.find(str(path))
+
+
 def test_a_file_that_is_not_text_holds_no_settings(tmp_path):
     path = tmp_path / "broken.json"
     path.write_bytes(b"\xff\xfe\x00")

@@ -38,6 +38,9 @@ class Attribution:
     member_values : ndarray, shape (n_members, n, d)
     base_values : ndarray, shape (n_members,)
         Each member's mean prediction over the background.
+    random : bool
+        Whether the configurations are a random sample rather than spread
+        evenly, so that their choice adds to the uncertainty.
     """
 
     ensemble: Ensemble
@@ -46,6 +49,7 @@ class Attribution:
     unit: np.ndarray
     member_values: np.ndarray
     base_values: np.ndarray
+    random: bool = True
 
     @property
     def metric(self) -> str:
@@ -63,6 +67,7 @@ class Attribution:
             lambda values, weights: weights @ np.abs(values),
             self.member_values,
             nonnegative=True,
+            resample_rows=self.random,
             n_resamples=n_resamples,
             seed=seed,
         )
@@ -106,7 +111,9 @@ class Attribution:
         def means(values, weights):
             return np.stack([weights * values, weights * np.abs(values)]) @ window.T / (window @ weights)
 
-        return uncertainty.estimate(means, self.member_values[:, :, j], n_resamples=200)
+        return uncertainty.estimate(
+            means, self.member_values[:, :, j], resample_rows=self.random, n_resamples=200
+        )
 
     def curves(self, n_grid: int = 41, bandwidth: float = 0.05) -> pd.DataFrame:
         """The running means of all hyperparameters; see `running`.
@@ -248,7 +255,7 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
     ValueError
         If they explain different configurations.
     """
-    if not approximate.table.index.equals(exact.table.index):
+    if approximate.names != exact.names or not np.array_equal(approximate.unit, exact.unit):
         raise ValueError("The two attributions explain different configurations.")
     ranks, exact_ranks = (a.importance()["rank"] for a in (approximate, exact))
     rows = {}
@@ -257,7 +264,7 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
         difference = np.abs(approximate.values[:, j] - exact.values[:, j]).mean()
         curves = [np.sign(a.running(name).value[0]) for a in (approximate, exact)]
         rows[name] = {
-            "error": difference / np.abs(exact.values[:, j]).mean(),
+            "error": difference / max(np.abs(exact.values[:, j]).mean(), np.finfo(float).tiny),
             "rank": ranks[name],
             "exact_rank": exact_ranks[name],
             "signs": (curves[0] == curves[1]).mean(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubalkit import uncertainty
+from ubalkit import observations, uncertainty
 from ubalkit.attribution import Attribution
 from ubalkit.constraints import LOW
 
@@ -159,6 +159,9 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
     ]
     frame = pd.DataFrame(rows, columns=["claim", "statement", "metric", "measure"])
     frame = frame.assign(**judged.columns("effect"))
+    # A share of the largest peak lies between 0 and 1.
+    shares = frame["measure"] == _PEAK
+    frame.loc[shares, ["low", "high"]] = frame.loc[shares, ["low", "high"]].clip(LOW - 1, LOW)
     frame["verdict"] = np.select(
         [frame["low"] > 0, frame["high"] < 0], ["holds", "does not hold"], "undecided"
     )
@@ -192,6 +195,7 @@ def coupling(
         ``mean`` of the metric with its 90 % interval, ``low`` and ``high``;
         ``best``, how many of the best are among them.
     """
+    table = observations.usable(table) if "status" in table else table
     pairs = [(f"gammaF_{k}", f"beta_{k + 1}") for k in range(1, 100) if f"gammaF_{k}" in table]
     layers = sum((table[gamma] > table[beta]).astype(int) for gamma, beta in pairs)
     rng = np.random.default_rng(seed)

@@ -126,7 +126,12 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
             freeze[name] = _plain(curve["value"].iloc[best], space[name])
         elif hasattr(space[name], "lower"):
             values = curve["value"].to_numpy()
-            ranges[name] = tuple(_plain(values[k], space[name]) for k in _positive(estimate.value[0]))
+            bounds = [_plain(values[k], space[name]) for k in _positive(estimate.value[0])]
+            # An integer may have one good value alone.
+            if bounds[0] == bounds[1]:
+                freeze[name] = bounds[0]
+                continue
+            ranges[name] = tuple(bounds)
             again = values[np.array([_positive(mean) for mean in estimate.replicates[:, 0]])]
             bounds = np.quantile(again, [0.05, 0.95], axis=0)
             for side, (low_bound, high_bound) in zip(("from", "to"), bounds.T):

@@ -104,7 +104,8 @@ def curve(
                     ),
                 }
             )
-    return pd.DataFrame(found)
+    columns = ["n", "repeat", "method", "rank_correlation", "r2", "curve_error", "overlap"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def _spearman(a: pd.Series, b: pd.Series) -> float:
@@ -158,7 +159,8 @@ def stopping(
 
     The rule: stop when the order of the first `top` hyperparameters has been
     the same at every check of the last `patience` observations and the 90 %
-    intervals of their importances (mean |SHAP|, exact) do not overlap.
+    intervals of their importances (mean |SHAP|, exact) overlap neither each
+    other nor the next one's.
 
     Parameters
     ----------
@@ -197,19 +199,20 @@ def stopping(
             checks.append(
                 {"n": n, "r2": ensemble.r2, "order": (), "apart": False, "why": str(ensemble.trust)}
             )
+            lasting = [()]
             continue
         estimate = explained.importance_estimate()
-        ranked = np.argsort(-estimate.value)[:top]
+        ranked = np.argsort(-estimate.value)[: top + 1]
         tied = [
             f"{explained.names[a]} and {explained.names[b]}"
             for a, b in itertools.pairwise(ranked)
             if estimate.low[a] <= estimate.high[b]
         ]
-        first = tuple(explained.names[j] for j in ranked)
+        first = tuple(explained.names[j] for j in ranked[:top])
         why = f"the intervals of {', of '.join(tied)} overlap" if tied else ""
         checks.append({"n": n, "r2": ensemble.r2, "order": first, "apart": not tied, "why": why})
         lasting = [check["order"] for check in checks if check["n"] >= n - patience]
-        if reached is None and not tied and n > patience and len(set(lasting)) == 1:
+        if reached is None and not tied and checks[0]["n"] <= n - patience and len(set(lasting)) == 1:
             reached = n
     history = pd.DataFrame(checks)
     last = checks[-1]
@@ -220,5 +223,10 @@ def stopping(
             f"the last {patience}, and their intervals did not overlap."
         )
     else:
-        sentence = f"Go on: {last['why'] or f'the order of the first {top} changed in the last {patience}'}."
+        changed = len(set(lasting)) > 1
+        short = f"the order of the first {top} has not been the same for {patience} observations yet"
+        why = (
+            f"the order of the first {top} changed in the last {patience} observations" if changed else short
+        )
+        sentence = f"Go on: {last['why'] or why}."
     return Stopping(reached is not None, reached, sentence, history.drop(columns="why"))

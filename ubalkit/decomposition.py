@@ -90,6 +90,11 @@ class Decomposition:
     def _contains(self) -> np.ndarray:
         return np.array([[name in s for name in self.names] for s in self.subsets], dtype=float)
 
+    @property
+    def _parts(self) -> np.ndarray:
+        """Components and, last, the remainder."""
+        return np.concatenate([self.member_components, self.remainder[:, :, None]], axis=2)
+
     @cached_property
     def _sizes(self) -> np.ndarray:
         return np.array([len(s) for s in self.subsets])
@@ -109,7 +114,9 @@ class Decomposition:
                 "those of one and two were computed. attribution.deep_shap approximates them."
             )
         values = self.member_components @ (self._contains / self._sizes[:, None])
-        return Attribution(self.ensemble, self.table, self.names, self.unit, values, self.base_values)
+        return Attribution(
+            self.ensemble, self.table, self.names, self.unit, values, self.base_values, self.random
+        )
 
     def shapley_taylor(self) -> dict[tuple[str, ...], np.ndarray]:
         """Shapley-Taylor indices of order 2 (Sundararajan et al., 2020), (n,) each.
@@ -135,12 +142,12 @@ class Decomposition:
         """
         f = components.sum(1)
         f = f - weights @ f
-        return (weights * f) @ components / (weights @ f**2)
+        return (weights * f) @ components[:, :-1] / (weights @ f**2)
 
     def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
         return uncertainty.estimate(
             statistic,
-            self.member_components,
+            self._parts,
             resample_rows=self.random,
             n_resamples=n_resamples,
             seed=seed,
@@ -192,7 +199,7 @@ class Decomposition:
     def orders(self) -> pd.Series:
         """Share of the variance that the effects of each order explain together."""
         weights = np.full(self.unit.shape[0], 1 / self.unit.shape[0])
-        shares = self._shares(self.member_components.mean(0), weights)
+        shares = self._shares(self._parts.mean(0), weights)
         return (
             pd.Series(shares, index=pd.Index(self._sizes, name="order"), name="share").groupby("order").sum()
         )
@@ -219,15 +226,15 @@ class Decomposition:
         rows = np.ones(len(self.unit), bool) if rows is None else np.asarray(rows)
         parts = {s: m[rows] / len(s) for s, m in self.components.items()}
         frame = {}
+        # Below this all is rounding.
+        least = 1e-20 * max(self.predictions.var(), np.finfo(float).tiny)
         for name in self.names:
             joint = {s: p for s, p in parts.items() if name in s and len(s) > 1}
             whole = np.sum(list(joint.values()), axis=0)
             whole = whole - whole.mean()
-            share = {
-                s: np.mean(whole * p) / max(np.mean(whole**2), np.finfo(float).tiny) for s, p in joint.items()
-            }
+            share = {s: np.mean(whole * p) / max(np.mean(whole**2), least) for s, p in joint.items()}
             partners = {n: share.get(s) for n in self.names for s in joint if set(s) == {n, name}}
-            higher = sum(v for s, v in share.items() if len(s) > 2)
+            higher = sum(v for s, v in share.items() if len(s) > 2) if self.complete else np.nan
             own = {"own": parts[name,].std(), "scatter": whole.std()}
             frame[name] = own | {n: partners.get(n, np.nan) for n in self.names} | {"order 3+": higher}
         return pd.DataFrame(frame).T.rename_axis("hyperparameter")
@@ -312,11 +319,10 @@ def decompose(
     ensemble.trust.check()
     random = table is not None
     if table is None:
-        unit = spaces.sobol(d, n_points, seed)
-        table = spaces.from_unit(ensemble.space, unit)
+        table = spaces.from_unit(ensemble.space, spaces.sobol(d, n_points, seed))
     else:
         table = observations.usable(table) if "status" in table else table
-        unit = spaces.to_unit(ensemble.space, table)
+    unit = spaces.to_unit(ensemble.space, table)
     largest = d if d <= MOST else 2
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
     transform = torch.as_tensor(_moebius(sets))
@@ -358,11 +364,14 @@ def surface(
         over all; ``interaction``, the part of it that is neither's own.
     """
     names = spaces.varied(ensemble.space)
+    if len(set(pair)) != 2 or not set(pair) <= set(names):
+        raise ValueError(f"{' and '.join(pair)} are not two of {', '.join(names)}.")
+    ensemble.trust.check()
     places = [names.index(name) for name in pair]
     first, second = np.meshgrid(*[np.linspace(0, 1, n_grid)] * 2, indexing="ij")
     unit = np.full((n_grid**2, len(names)), 0.5)
     unit[:, places[0]], unit[:, places[1]] = first.ravel(), second.ravel()
-    x, b = torch.as_tensor(unit), torch.as_tensor(spaces.sobol(len(names), n_background, seed))
+    x, b = torch.as_tensor(unit), torch.as_tensor(spaces.spread(ensemble.space, n_background, seed))
     sets = [(), (places[0],), (places[1],), tuple(sorted(places))]
     v = torch.stack([_game(member, x, b, sets) for member in ensemble.members]).mean(0).numpy()
     interaction = v[:, 3] - v[:, 1] - v[:, 2] + v[:, 0]
@@ -403,7 +412,8 @@ def _game(member: nn.Module, x: Tensor, background: Tensor, sets: Sequence[tuple
 
 def _is_mlp(member: nn.Module) -> bool:
     kinds = [type(module) for module in member] if isinstance(member, nn.Sequential) else []
-    return len(kinds) > 2 and kinds == [nn.Linear, nn.Tanh] * (len(kinds) // 2) + [nn.Linear]
+    alike = len(kinds) > 2 and kinds == [nn.Linear, nn.Tanh] * (len(kinds) // 2) + [nn.Linear]
+    return alike and all(module.bias is not None for module in member[::2])
 
 
 def _logistic(member: nn.Sequential) -> list[tuple[Tensor, Tensor]]:

@@ -132,7 +132,7 @@ def load(path: Path) -> Ensemble:
         pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
         plain["n_observations"],
         plain["n_failed"],
-        float("nan") if plain["ceiling"] is None else plain["ceiling"],
+        float("nan") if plain.get("ceiling") is None else plain["ceiling"],
     )
 
 

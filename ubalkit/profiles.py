@@ -14,6 +14,20 @@ from ubalkit import space as spaces
 __all__ = ["Profile", "default", "find", "from_settings", "get", "NAMES"]
 
 
+# Settings that no row depends on; and the space, which is written apart.
+_NEUTRAL = {
+    "name",
+    "n_configurations",
+    "chunk",
+    "n_constrained",
+    "n_studies",
+    "n_trials",
+    "n_members",
+    "live",
+}
+_NEUTRAL |= {"space"}
+
+
 @dataclass(frozen=True)
 class Profile:
     """Everything that the rows of an observation table depend on, and how many there are.
@@ -75,9 +89,7 @@ class Profile:
     @property
     def fingerprint(self) -> str:
         """Hash of the settings that decide what a row holds; equal rows need equal fingerprints."""
-        neutral = {"name", "n_configurations", "chunk", "n_constrained", "n_studies", "n_trials"}
-        neutral |= {"n_members", "live", "space"}
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in neutral}
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NEUTRAL}
         settings["space"] = spaces.plain(self.space)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -146,7 +158,9 @@ def default() -> str:
 
 def from_settings(settings: Mapping) -> Profile:
     """The profile that a file's settings describe; other entries of the file are passed over."""
-    known = {f.name: settings[f.name] for f in fields(Profile) if f.name in settings}
+    known = {
+        f.name: settings[f.name] for f in fields(Profile) if f.name in settings or f.name not in _NEUTRAL
+    }
     return Profile(**{**known, "hidden": tuple(known["hidden"]), "space": spaces.from_plain(known["space"])})
 
 

@@ -281,6 +281,8 @@ def verify(
         A row a configuration and metric: ``recorded``, ``again``,
         ``difference`` and whether it ``holds`` within `TOLERANCE`.
     """
+    if n_rows < 1:
+        raise ValueError(f"n_rows = {n_rows}; at least 1 is needed.")
     picked = np.random.default_rng(seed).choice(table.index, min(n_rows, len(table)), replace=False)
     with one_thread():
         again = pd.concat([evaluate(profile, [int(i)], device=device) for i in picked])
@@ -402,7 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         profile = profiles.find(given.profile)
         out = given.out or paths.runs(profile.name)
-        if given.verify:
+        if given.verify is not None:
             folder = given.out or paths.data(profile.name)
             table = observations.read(folder / "observations.csv", profile)
             compared = verify(profile, table, given.verify, seed=int(time.time()), device=given.device)

@@ -27,6 +27,7 @@ __all__ = [
     "from_unit",
     "coordinate",
     "sobol",
+    "spread",
     "reduced",
     "plain",
     "from_plain",
@@ -159,6 +160,11 @@ def sobol(d: int, n: int, seed: int = 0) -> np.ndarray:
     from scipy.stats import qmc
 
     return qmc.Sobol(d, seed=seed).random_base2(int(np.ceil(np.log2(n))))[:n]
+
+
+def spread(space: ConfigurationSpace, n: int, seed=0) -> np.ndarray:
+    """Scrambled Sobol' points of the sampling distribution, at coordinates that configurations have."""
+    return to_unit(space, from_unit(space, sobol(len(varied(space)), n, seed)))
 
 
 def reduced(

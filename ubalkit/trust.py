@@ -116,4 +116,6 @@ def noise_variance(repeats: pd.DataFrame, metric: str) -> float:
     -------
     float
     """
-    return float(repeats.groupby(level="index")[metric].var(ddof=1).mean())
+    groups = repeats.groupby(level="index")[metric]
+    freedom = groups.count() - 1
+    return float((groups.var(ddof=1) * freedom).sum() / freedom.sum()) if freedom.sum() > 0 else float("nan")

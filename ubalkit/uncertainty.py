@@ -5,7 +5,8 @@ observations, from its own initial weights, and is explained against its own
 background points. So the members are what else might have come out: a number
 computed from each varies as the number would have with other observations. A
 replicate takes one member at random and resamples the configurations
-explained; the interval is the basic bootstrap's, freed of bias.
+explained. What no member can represent, no interval shows; how far the
+ensemble is from its noise ceiling says how much that may be.
 """
 
 import itertools
@@ -86,26 +87,34 @@ def estimate(
     replicates = np.array([statistic(member_values[k], w) for k, w in zip(drawn, weights)])
     if n_members == 1:
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan), replicates)
-    low, high = interval(value, replicates, nonnegative=nonnegative)
+    low, high = interval(value, replicates, n_members=n_members, nonnegative=nonnegative)
     return Estimate(value, low, high, replicates)
 
 
 def interval(
-    value: np.ndarray, replicates: np.ndarray, *, nonnegative: bool = False
+    value: np.ndarray, replicates: np.ndarray, *, n_members: int | None = None, nonnegative: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the 90 % interval of a value from its replicates; see `estimate`."""
+    """Bounds of the 90 % interval of a value from its replicates; see `estimate`.
+
+    It reaches as far from the value, and from the value freed of the
+    replicates' bias, as the replicates' standard deviation says: which of the
+    two is nearer to the truth differs, so that both are covered. Of few
+    members the standard deviation is itself uncertain: Student's quantile.
+    """
     if nonnegative:
-        low, high = interval(value**2, replicates**2)
+        low, high = interval(value**2, replicates**2, n_members=n_members)
         return np.sqrt(np.maximum(low, 0)), np.sqrt(np.maximum(high, 0))
     unbiased = 2 * value - replicates.mean(0)
-    reach = stats.norm.ppf((1 + LEVEL) / 2) * replicates.std(0)
-    return unbiased - reach, unbiased + reach
+    quantile = stats.t.ppf((1 + LEVEL) / 2, n_members - 1 if n_members else np.inf)
+    reach = quantile * replicates.std(0) * (1 + 1 / (n_members or np.inf)) ** 0.5
+    return np.minimum(value, unbiased) - reach, np.maximum(value, unbiased) + reach
 
 
 def backgrounds(ensemble, n_background: int, seed: int) -> np.ndarray:
     """Scrambled Sobol' points of the sampling distribution for each member, (n_members, n_background, d)."""
-    d = len(spaces.varied(ensemble.space))
-    return np.array([spaces.sobol(d, n_background, seed + k) for k in range(len(ensemble.members))])
+    # The seed alone is that of the points explained.
+    seeds = [np.random.default_rng([seed, k + 1]) for k in range(len(ensemble.members))]
+    return np.array([spaces.spread(ensemble.space, n_background, s) for s in seeds])
 
 
 def first(estimate: Estimate, names: Sequence[str]) -> pd.Series:

@@ -44,7 +44,7 @@ def seconds(f):
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize(("n_h", "d_h"), [(1, 64), (2, 32)], ids=["1 × 64", "2 × 32"])
+@pytest.mark.parametrize(("n_h", "d_h"), [(1, 64), (2, 32)], ids=["1-64", "2-32"])
 def test_exact_decomposition_against_deep_shap(benchmark, n_h, d_h):
     ensemble = ensemble_of(n_h, d_h)
     table = spaces.sample(spaces.ubal(), 0, range(N_POINTS)).assign(status="ok")
