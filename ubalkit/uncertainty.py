@@ -24,6 +24,10 @@ __all__ = ["Estimate", "estimate", "interval", "backgrounds", "first", "order"]
 #: Confidence of all intervals.
 LEVEL = 0.9
 
+#: What the spread of the members lacks, because all of them smooth alike: with
+#: it 90 % intervals hold the truth of known functions in about nine of ten cases.
+CALIBRATION = 1.25
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -100,13 +104,14 @@ def interval(
     replicates' bias, as the replicates' standard deviation says: which of the
     two is nearer to the truth differs, so that both are covered. Of few
     members the standard deviation is itself uncertain: Student's quantile.
+    `CALIBRATION` widens it.
     """
     if nonnegative:
         low, high = interval(value**2, replicates**2, n_members=n_members)
         return np.sqrt(np.maximum(low, 0)), np.sqrt(np.maximum(high, 0))
     unbiased = 2 * value - replicates.mean(0)
     quantile = stats.t.ppf((1 + LEVEL) / 2, n_members - 1 if n_members else np.inf)
-    reach = quantile * replicates.std(0) * (1 + 1 / (n_members or np.inf)) ** 0.5
+    reach = CALIBRATION * quantile * replicates.std(0) * (1 + 1 / (n_members or np.inf)) ** 0.5
     return np.minimum(value, unbiased) - reach, np.maximum(value, unbiased) + reach
 
 
