@@ -329,6 +329,12 @@ def test_a_precision_that_the_cpu_does_not_have_is_refused(tmp_path, precision):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_unknown_precision_is_refused_on_every_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ValueError, match=r"precision = 'float16': float32 and, on a CUDA device, tf32"):
+        quiet_run(folder=tmp_path, device="cuda", precision="float16")
+
+
 @pytest.mark.parametrize("precision", search.PRECISIONS)
 def test_the_precision_of_products_is_that_inside_alone(precision):
     before = torch.get_float32_matmul_precision()
