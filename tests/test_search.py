@@ -531,3 +531,15 @@ def test_workers_do_not_outlive_a_killed_search(tmp_path):
         process.wait()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
+
+
+@pytest.mark.parametrize("indices", [[], [1, 1], [-1]], ids=str)
+def test_indices_that_make_no_sense_are_refused_before_anything_is_trained(indices, tmp_path):
+    with pytest.raises(ValueError, match="indices must be at least one, different, and not negative"):
+        search.run(TINY, indices=indices, folder=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("counts", [{"n": 0}, {"n_seeds": 0}], ids=str)
+def test_no_repeats_are_refused(counts):
+    with pytest.raises(ValueError, match="at least 1 of each is needed"):
+        search.repeats(TINY, **counts)

@@ -191,5 +191,5 @@ def find(name: str) -> Profile:
         return get(name)
     try:
         return from_settings(json.loads(Path(name).read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
         raise ValueError(f"{name} holds no settings of a profile ({error!r}).") from error

@@ -155,6 +155,8 @@ def repeats(profile: Profile, n: int = 40, n_seeds: int = 4, *, device="cpu") ->
     DataFrame
         Observations; every index stands `n_seeds` times.
     """
+    if n < 1 or n_seeds < 1:
+        raise ValueError(f"n = {n}, n_seeds = {n_seeds}; at least 1 of each is needed.")
     table = configurations(profile, np.repeat(range(n), n_seeds))
     streams = 3 + np.arange(len(table)) % n_seeds
     seeds = [
@@ -229,6 +231,8 @@ def run(
     wanted = range(first, first + n) if indices is None else [int(i) for i in indices]
     if n < 1 or first < 0 or chunk < 1:
         raise ValueError(f"first = {first}, n = {n}, chunk = {chunk}: at least 0, 1 and 1 are needed.")
+    if not wanted or min(wanted) < 0 or len(set(wanted)) < len(wanted):
+        raise ValueError("indices must be at least one, different, and not negative.")
     folder = paths.writable(Path(folder or paths.runs(profile.name) / "chunks"))
     done = observations.read_chunks(folder, profile)
     missing = [i for i in wanted if i not in done.index]
