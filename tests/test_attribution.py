@@ -16,6 +16,12 @@ from ubalkit.metamodel import Ensemble
 NAMES = spaces.names(spaces.ubal())
 
 
+def reach_of(n_members):
+    """Half the width of a 90 % interval from so many members, in standard deviations."""
+    student = stats.t.ppf(0.95, n_members - 1)
+    return uncertainty.CALIBRATION * student * (1 + 1 / n_members) ** 0.5
+
+
 def configurations(n, space=None, seed=0):
     return spaces.sample(space or spaces.ubal(), seed, range(n)).assign(test_accuracy=0.5, status="ok")
 
@@ -239,9 +245,9 @@ def test_how_far_two_attributions_are_apart(known):
 def test_attributions_of_other_configurations_are_not_compared(known):
     moved = Attribution(
         known.ensemble,
-        known.table.set_index(known.table.index + 1),
+        known.table,
         NAMES,
-        known.unit,
+        1 - known.unit,
         known.member_values,
         known.base_values,
     )
@@ -275,7 +281,8 @@ def test_importance_is_the_mean_absolute_value(explained):
         assert table.loc[name, "peak"] >= table.loc[name, "importance"] / 1.1
     # The bounds are those of a size: noise is taken off its square, and may leave nothing.
     estimate = explained.importance_estimate()
-    low, high = uncertainty.interval(estimate.value, estimate.replicates, nonnegative=True)
+    few = {"n_members": len(explained.member_values)}
+    low, high = uncertainty.interval(estimate.value, estimate.replicates, nonnegative=True, **few)
     np.testing.assert_array_equal(table.loc[NAMES, ["low", "high"]], np.column_stack([low, high]))
     np.testing.assert_array_equal(table.loc[NAMES, "importance"], estimate.value)
     assert table.loc["beta_2", "low"] > 0
@@ -312,7 +319,7 @@ def test_curves_follow_a_known_function(known):
 def test_the_band_is_that_of_the_members(known):
     slope = known.curves(n_grid=21).set_index("hyperparameter").loc["beta_1"]
     # The slope itself is known well; members are spread evenly over ±0.05 of it.
-    half = stats.norm.ppf(0.95) * np.linspace(-0.05, 0.05, 10).std()
+    half = reach_of(10) * np.linspace(-0.05, 0.05, 10).std()
     np.testing.assert_allclose((slope["high"] - slope["low"]) / 2, half, rtol=0.1)
     np.testing.assert_allclose((slope["high"] + slope["low"]) / 2, slope["mean"], atol=0.01)
 
@@ -331,7 +338,7 @@ def test_members_that_agree_on_everything_leave_the_choice_of_configurations(kno
     one = known.member_values[:1]
     agreed = Attribution(known.ensemble, known.table, NAMES, known.unit, one.repeat(5, 0), known.base_values)
     frame = agreed.importance()
-    expected = 2 * stats.norm.ppf(0.95) * np.abs(one[0]).std(0) / 1024**0.5
+    expected = 2 * reach_of(5) * np.abs(one[0]).std(0) / 1024**0.5
     widths = (frame["high"] - frame["low"])[NAMES]
     np.testing.assert_allclose(widths, expected, rtol=0.15, atol=1e-12)
 

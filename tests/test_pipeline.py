@@ -23,7 +23,8 @@ PARAMETERS = {
     "06_how_good": {"n_best": 4, "n_seeds": 2},
 }
 FIGURES = {"best_of", "claims", "constrained", "fig3", "importance", "metamodel", "ranges", "search"}
-FIGURES |= {"factors", "projections", "second_round", "selection"}
+FIGURES |= {"factors", "projections", "selection", "coupling", "shares", "surfaces", "deep_and_exact"}
+FIGURES |= {"methods", "convergence", "explained_test_accuracy", "explained_backprojection_accuracy"}
 NBVAL = [
     "-m",
     "pytest",
@@ -169,8 +170,11 @@ def test_figures_lie_in_the_runs_and_nowhere_else(executed, home):
 def test_publishing_copies_the_figures_and_the_frame_of_fig3(here, home, tmp_path, monkeypatch):
     monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
     published = pipeline.publish("ci")
-    assert sorted(p.name for p in published) == sorted(p.name for p in (tmp_path / "figures").iterdir())
-    assert len(published) == len(list((here / "figures").iterdir())) + 2
+    *copies, claims = published
+    assert sorted(p.name for p in copies) == sorted(p.name for p in (tmp_path / "figures").iterdir())
+    assert len(copies) == len(list((here / "figures").iterdir())) + len(pipeline.FRAMES)
+    assert claims == tmp_path / "data" / "ci" / "claims.csv"
+    assert claims.read_bytes() == (here / "claims.csv").read_bytes()
     assert {f"{name}_ci.pdf" for name in FIGURES} <= {p.name for p in published}
     for suffix in ("png", "pdf"):
         copy = tmp_path / "figures" / f"fig3_ci.{suffix}"
