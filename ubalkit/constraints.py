@@ -157,7 +157,7 @@ def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) ->
         Nothing is frozen, but an integer with one good value.
     """
     ensemble = attribution.ensemble
-    unit = spaces.sobol(len(attribution.names), _N_POINTS)
+    unit = spaces.spread(ensemble.space, _N_POINTS)
     predicted = ensemble.predict_unit(unit).mean(0)
     best = spaces.from_unit(ensemble.space, unit[predicted >= np.quantile(predicted, 1 - share)])
     freeze, ranges = {}, {}
@@ -244,8 +244,7 @@ def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
     ensemble = attribution.ensemble
     found = []
     for searched in (ensemble.space, space):
-        unit = spaces.sobol(len(spaces.varied(searched)), _N_POINTS)
-        inside = spaces.from_unit(searched, np.minimum(unit, np.nextafter(1, 0)))
+        inside = spaces.from_unit(searched, spaces.sobol(len(spaces.varied(searched)), _N_POINTS))
         predicted = ensemble.predict_unit(spaces.to_unit(ensemble.space, inside))
         # Chosen by the other members and read off the one left out: a best
         # that is chosen and read off alike is too good by what was lucky.
@@ -280,8 +279,8 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
         the metric. The largest interactions first.
     """
     ensemble = attribution.ensemble
-    unit = spaces.sobol(len(attribution.names), _N_POINTS)
-    points = spaces.from_unit(ensemble.space, np.minimum(unit, np.nextafter(1, 0)))
+    unit = spaces.spread(ensemble.space, _N_POINTS)
+    points = spaces.from_unit(ensemble.space, unit)
     outside = {n: ~points[n].between(*r).to_numpy() for n, r in recommendation.ranges.items()}
     excluded = np.any(list(outside.values()), axis=0)
     predicted = np.where(excluded, ensemble.predict_unit(unit).mean(0), -np.inf)

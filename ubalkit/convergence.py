@@ -62,8 +62,8 @@ def curve(
         all observations; for ours (``exact``) also ``r2`` (held out),
         ``curve_error``, the root mean square difference of the running means
         from those of all, over the largest of them, and ``overlap``, the
-        length that recommended ranges share over that of their union, mean of
-        the hyperparameters (1 for equal ranges; a frozen one has all).
+        length that the parts of positive mean share over that of their union,
+        mean of the hyperparameters (1 if equal; a frozen one has all).
     """
     rows = observations.usable(table)
     if reference is None:
@@ -114,11 +114,9 @@ def _spearman(a: pd.Series, b: pd.Series) -> float:
 
 def _shape(attribution: Attribution) -> tuple[np.ndarray, np.ndarray]:
     """Running means (d, n_grid), and which points of the grid are recommended, all if frozen."""
-    grid = np.linspace(0, 1, 41)
-    window = np.exp(-0.5 * ((grid[:, None, None] - attribution.unit) / 0.05) ** 2)
-    window /= window.sum(1, keepdims=True)
-    means = np.einsum("gnj,nj->jg", window, attribution.values)
-    peaks = np.einsum("gnj,nj->jg", window, np.abs(attribution.values)).max(1)
+    curves = attribution.curves().set_index(["hyperparameter", "unit"])
+    means = curves["mean"].unstack().loc[attribution.names].to_numpy()
+    peaks = curves["size"].unstack().loc[attribution.names].max(axis=1).to_numpy()
     frozen = peaks < LOW * peaks.max()
     return means, frozen[:, None] | (means > 0)
 
@@ -190,7 +188,7 @@ def stopping(
     rows = observations.usable(table)
     if len(rows) < every:
         raise ValueError(f"{len(rows)} usable observations; the first check comes after {every}.")
-    checks, reached = [], None
+    checks, reached, settled = [], None, ()
     for n in range(every, len(rows) + 1, every):
         ensemble = metamodel.fit(rows.iloc[:n], metric, space, seed=seed, **fit)
         try:
@@ -213,11 +211,11 @@ def stopping(
         checks.append({"n": n, "r2": ensemble.r2, "order": first, "apart": not tied, "why": why})
         lasting = [check["order"] for check in checks if check["n"] >= n - patience]
         if reached is None and not tied and checks[0]["n"] <= n - patience and len(set(lasting)) == 1:
-            reached = n
+            reached, settled = n, first
     history = pd.DataFrame(checks)
     last = checks[-1]
     if reached is not None:
-        order = ", ".join(checks[[check["n"] for check in checks].index(reached)]["order"])
+        order = ", ".join(settled)
         sentence = (
             f"Stop: after {reached} observations the order of the first {top} ({order}) had not changed in "
             f"the last {patience}, and their intervals did not overlap."

@@ -133,16 +133,17 @@ class Decomposition:
             indices[pair] = sum(self.components[s] / (len(s) * (len(s) - 1) / 2) for s in holding)
         return indices
 
-    def _shares(self, components: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _shares(self, parts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Share of the variance of f that each component explains, (n_subsets,): Cov(m_S, f) / Var f.
 
         Effects of different sets are uncorrelated, so that this is the
         Sobol' index; unlike the mean square it does not grow with the error
-        of a finite background, and the shares add up to one.
+        of a finite background, and the shares add up to one, the remainder's
+        (the last of the parts) included.
         """
-        f = components.sum(1)
+        f = parts.sum(1)
         f = f - weights @ f
-        return (weights * f) @ components[:, :-1] / (weights @ f**2)
+        return (weights * f) @ parts[:, :-1] / (weights @ f**2)
 
     def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
         return uncertainty.estimate(
@@ -180,8 +181,8 @@ class Decomposition:
         """
         d = len(self.names)
 
-        def indices(components, weights):
-            shares = self._shares(components, weights)
+        def indices(parts, weights):
+            shares = self._shares(parts, weights)
             return np.concatenate([shares[:d], shares @ self._contains])
 
         both = self._estimate(indices, n_resamples, seed)

@@ -66,7 +66,7 @@ def run(
             unit = np.array([[trial.params[name] for name in names] for trial in trials])
             proposed = spaces.from_unit(profile.space, np.minimum(unit, np.nextafter(1, 0)))
             proposed.index = pd.RangeIndex(step * n_studies, (step + 1) * n_studies, name="index")
-            seeds = [int(np.random.default_rng([seed, i, 2]).integers(2**32)) for i in proposed.index]
+            seeds = [search.network_seed(seed, i, 2) for i in proposed.index]
             measured = search.measure(profile, proposed, seeds=seeds)
             for study, trial, value in zip(studies, trials, measured[metric]):
                 # A trial without a finite value is told to have failed.
