@@ -146,8 +146,7 @@ def test_fitted_in_groups_of_any_size_bit_for_bit(digits, seven_together, size):
 
 def test_every_network_sees_the_data_in_an_order_of_its_own(digits):
     twins = UBAL((64, 5, 10), np.tile([1, 0, 0], (3, 1)), (1, 1), (1, 1), seed=[4, 4, 5])
-    for weights in twins.W + twins.M:
-        weights[2] = weights[0]
+    twins.W, twins.M = ([weights[[0, 1, 0]] for weights in kind] for kind in (twins.W, twins.M))
     twins.fit(digits, epochs=1, batch_size=8)
     assert torch.equal(twins.W[0][0], twins.W[0][1])
     assert not torch.equal(twins.W[0][0], twins.W[0][2])
@@ -190,19 +189,41 @@ def test_weights_have_the_documented_shapes():
 
 def test_weights_can_be_set():
     net = UBAL((2, 3), beta=(1, 0), gamma_f=(1,), gamma_b=(1,))
-    net.W[0][0] = torch.zeros(3, 3)
+    net.W = [torch.zeros(1, 3, 3)]
     assert torch.equal(net.predict_forward([[0.3, 0.7]]), torch.full((1, 1, 3), 0.5))
     net.M = [torch.full((1, 4, 2), 100.0)]
     assert torch.equal(net.predict_backward([[1.0, 0, 0]]), torch.ones(1, 1, 2))
+    with pytest.raises(ValueError, match=r"W has the shapes \[\(1, 2, 3\)\]; \[\(1, 3, 3\)\] are needed"):
+        net.W = [torch.zeros(1, 2, 3)]
+    assert torch.equal(net.predict_forward([[0.3, 0.7]]), torch.full((1, 1, 3), 0.5))
+
+
+def test_weights_read_are_copies_and_those_set_are_copied():
+    net = UBAL((2, 3), beta=(1, 0), gamma_f=(1,), gamma_b=(1,))
+    before, mine = net.W[0], torch.zeros(1, 3, 3)
+    net.W[0].zero_()
+    assert torch.equal(net.W[0], before)
+    net.W = [mine]
+    net.update([[0.3, 0.7]], [[1.0, 0, 0]])
+    assert not mine.any()
+    assert net.W[0].any()
 
 
 def permutation_networks():
     """Three networks whose weights map classes to classes: all three right, one right, none right."""
     net = UBAL((3, 3), np.ones((3, 2)), (1,), (1,))
-    for k, order in enumerate([(0, 1, 2), (0, 2, 1), (1, 2, 0)]):
-        net.W[0][k, :3], net.W[0][k, 3] = 20 * torch.eye(3), -10
-        net.M[0][k, :3], net.M[0][k, 3] = 20 * torch.eye(3)[list(order)], -10
+    biases = torch.full((3, 1, 3), -10.0)
+    orders = torch.tensor([(0, 1, 2), (0, 2, 1), (1, 2, 0)])
+    net.W = [torch.cat([20 * torch.eye(3).expand(3, -1, -1), biases], dim=1)]
+    net.M = [torch.cat([20 * torch.eye(3)[orders], biases], dim=1)]
     return net
+
+
+def changed(weights, place, value):
+    """The weights of two layers with some of them replaced."""
+    weights = weights[0].clone()
+    weights[place] = value
+    return [weights]
 
 
 def test_testing_accuracy_is_the_share_of_right_classes():
@@ -211,7 +232,7 @@ def test_testing_accuracy_is_the_share_of_right_classes():
     assert net.classify(x).tolist() == [[0, 1, 2, 0]] * 3
     assert net.test_accuracy(x, [0, 1, 2, 0]).tolist() == [1.0] * 3
     assert net.test_accuracy(x, [0, 1, 0, 1]).tolist() == [0.5] * 3
-    net.W[0][1, :3] = 20 * torch.eye(3)[[1, 2, 0]]
+    net.W = changed(net.W, (1, slice(3)), 20 * torch.eye(3)[[1, 2, 0]])
     assert net.test_accuracy(x, [0, 1, 2, 0]).tolist() == [1.0, 0.0, 1.0]
 
 
@@ -234,7 +255,7 @@ def test_classifies_more_images_than_fit_into_one_slice():
 @pytest.mark.parametrize("kind", ["W", "M"])
 def test_a_network_that_is_not_finite_has_no_accuracy(kind, value):
     net = permutation_networks()
-    getattr(net, kind)[0][1, 0, 0] = value
+    setattr(net, kind, changed(getattr(net, kind), (1, 0, 0), value))
     assert net.finite().tolist() == [True, False, True]
     for accuracy in (net.test_accuracy(torch.eye(3), [0, 1, 2]), net.backprojection_accuracy()):
         assert accuracy.isnan().tolist() == [False, True, False]
@@ -243,7 +264,7 @@ def test_a_network_that_is_not_finite_has_no_accuracy(kind, value):
 def test_a_network_that_diverges_leaves_its_neighbours_alone(digits):
     given = hyperparameters(3, 3)
     sick, well = (UBAL((64, 13, 10), **given) for _ in range(2))
-    sick.W[0][1] = torch.inf
+    sick.W = [*changed(sick.W, 1, torch.inf), sick.W[1]]
     for net in (sick, well):
         net.fit(digits, epochs=1, batch_size=8)
     assert sick.finite().tolist() == [True, False, True]

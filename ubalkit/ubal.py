@@ -9,6 +9,7 @@ bidirectional activation-based learning rule for neural networks"; the names
 are those of Cibula et al., Section 2 and Fig. 1.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,50 +49,65 @@ def _unit_interval(name: str, value, width: int) -> Tensor:
 
 # A network's last bits must not depend on what trains beside it: chunks of any
 # size shall give the same table. σ rounds differently in the last, incomplete
-# vector register of a tensor, and matrix products in rows that start at
-# another offset from a register's boundary. So every network's matrix lies in
-# a block of whole registers.
-_REGISTER = 64
+# vector register of a tensor, so every tensor ends at a whole one. Products
+# round differently where a matrix starts off the boundary of a small register,
+# so networks whose matrices do not fill these lie apart.
+_REGISTER, _SMALL_REGISTER = 64, 8
 
 
-class _Blocks(dict):
-    """Kept blocks by key and shape: fresh memory for every product would cost page faults."""
+class _Kept(dict):
+    """Activations' memory by key and shape: fresh memory for every product would cost page faults."""
 
-    def __call__(self, key, n_networks: int, rows: int, columns: int, like: Tensor):
-        blocks = self.get((key, rows))
-        if blocks is None:
-            blocks = self[key, rows] = _blocks(n_networks, rows, columns, like)
-        return blocks
+    def __call__(self, key, *shape: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        if (key, shape) not in self:
+            self[key, shape] = _memory(*shape, like=like)
+        return self[key, shape]
 
 
-def _blocks(n_networks: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Uninitialised blocks (n_networks, whole registers) and the matrices in them."""
+def _memory(n_networks: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Uninitialised whole registers, and a tensor in them: contiguous where that is harmless."""
     size = rows * columns
-    blocks = like.new_empty(n_networks, -(size // -_REGISTER) * _REGISTER)
-    return blocks, blocks[:, :size].view(n_networks, rows, columns)
+    if size % _SMALL_REGISTER:
+        blocks = like.new_empty(n_networks, -(size // -_REGISTER) * _REGISTER)
+        return blocks, blocks[:, :size].view(n_networks, rows, columns)
+    flat = like.new_empty(-(n_networks * size // -_REGISTER) * _REGISTER)
+    return flat, flat[: n_networks * size].view(n_networks, rows, columns)
 
 
-def _aligned(matrices: Tensor) -> Tensor:
-    if matrices.dim() == 2 or matrices[0].numel() % _REGISTER == 0:
-        return matrices
-    return _blocks(*matrices.shape, like=matrices)[1].copy_(matrices)
+def _copied(matrices: Tensor) -> Tensor:
+    return _memory(*matrices.shape, like=matrices)[1].copy_(matrices)
 
 
-def _propagate(a: Tensor, weights: Tensor, kept: _Blocks | None = None, key=None) -> Tensor:
-    a = a if a.dim() == 3 else a.expand(len(weights), -1, -1)
-    shape = len(weights), a.shape[1], weights.shape[2]
-    blocks, out = _blocks(*shape, like=weights) if kept is None else kept(key, *shape, like=weights)
-    # The bias row is the addend of the product, so that no column of ones is
-    # ever concatenated to the activations.
-    torch.baddbmm(weights[:, -1:], a, weights[:, :-1], out=out)
-    blocks.sigmoid_()
-    return out
+class _Weights(NamedTuple):
+    """Of one direction between two layers.
 
+    The biases lie apart, so that no column of ones is ever concatenated to
+    activations and the rest is contiguous: only then is a product over all
+    networks, and its addition in place, one call of the BLAS library.
+    """
 
-def _learn(weights: Tensor, pre: Tensor, error: Tensor, rate: float) -> None:
-    pre = pre if pre.dim() == 3 else pre.expand(len(weights), *pre.shape)
-    weights[:, :-1].baddbmm_(pre.mT, error, alpha=rate)
-    weights[:, -1].add_(error.sum(1), alpha=rate)
+    weights: Tensor  # (n_networks, n_pre, n_post)
+    bias: Tensor  # (n_networks, 1, n_post)
+
+    def propagate(self, a: Tensor, kept: _Kept | None = None, key=None) -> Tensor:
+        """σ([a, 1] W)."""
+        n_networks, _, n_post = self.weights.shape
+        a = a if a.dim() == 3 else a.expand(n_networks, -1, -1)
+        memory = _memory if kept is None else functools.partial(kept, key)
+        flat, out = memory(n_networks, a.shape[1], n_post, like=self.weights)
+        torch.baddbmm(self.bias, a, self.weights, out=out)
+        flat.sigmoid_()
+        return out
+
+    def learn(self, pre: Tensor, error: Tensor, rate: float) -> None:
+        """W += λ Σ [pre, 1]ᵀ error."""
+        self.weights.baddbmm_(pre.mT, error, alpha=rate)
+        self.bias.add_(error.sum(1, keepdim=True), alpha=rate)
+
+    @classmethod
+    def split(cls, whole: Tensor) -> "_Weights":
+        """From (n_networks, n_pre + 1, n_post), whose last row is the bias."""
+        return cls(_copied(whole[:, :-1]), whole[:, -1:].clone())
 
 
 class UBAL:
@@ -126,7 +142,7 @@ class UBAL:
     W, M : lists of Tensor
         Forward weights ``W[l]`` (n_networks, n_l + 1, n_{l+1}) and backward
         weights ``M[l]`` (n_networks, n_{l+1} + 1, n_l); the last row is the
-        bias.
+        bias. Copies: to change the weights, set the whole list.
 
     Raises
     ------
@@ -184,16 +200,16 @@ class UBAL:
             for value in checked.values()
         )
         self._generators = [torch.Generator().manual_seed(s) for s in self.seeds]
-        self._kept = _Blocks()
-        self.W, self.M = [], []
+        self._kept = _Kept()
+        self._W, self._M = [], []
         for n, m in itertools.pairwise(self.layers):
-            self.W.append(self._draw(n + 1, m, init_std, device, dtype))
-            self.M.append(self._draw(m + 1, n, init_std, device, dtype))
+            self._W.append(self._draw(n + 1, m, init_std, device, dtype))
+            self._M.append(self._draw(m + 1, n, init_std, device, dtype))
 
-    def _draw(self, rows: int, columns: int, std: float, device, dtype) -> Tensor:
+    def _draw(self, rows: int, columns: int, std: float, device, dtype) -> _Weights:
         # Always in float32: both precisions start from the same weights.
         drawn = self._by_network(lambda g: torch.empty(rows, columns).normal_(0.0, std, generator=g))
-        return _aligned(drawn.to(device, dtype))
+        return _Weights.split(drawn.to(device, dtype))
 
     def _by_network(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
         # Always on the CPU, network by network: what one draws depends neither
@@ -207,14 +223,40 @@ class UBAL:
         return f"UBAL({shape}, n_networks={self.n_networks}, device={str(self.device)!r})"
 
     @property
+    def W(self) -> list[Tensor]:
+        """Forward weights, biases last."""
+        return [torch.cat(w, dim=1) for w in self._W]
+
+    @W.setter
+    def W(self, whole: Sequence[Tensor]) -> None:
+        self._W = self._replaced("W", self._W, whole)
+
+    @property
+    def M(self) -> list[Tensor]:
+        """Backward weights, biases last."""
+        return [torch.cat(m, dim=1) for m in self._M]
+
+    @M.setter
+    def M(self, whole: Sequence[Tensor]) -> None:
+        self._M = self._replaced("M", self._M, whole)
+
+    def _replaced(self, name: str, old: list[_Weights], whole: Sequence[Tensor]) -> list[_Weights]:
+        whole = [torch.as_tensor(w, dtype=self.dtype, device=self.device) for w in whole]
+        given = [tuple(w.shape) for w in whole]
+        needed = [(self.n_networks, w.weights.shape[1] + 1, w.weights.shape[2]) for w in old]
+        if given != needed:
+            raise ValueError(f"{name} has the shapes {given}; {needed} are needed.")
+        return [_Weights.split(w) for w in whole]
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.W[0].device
+        return self._W[0].weights.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        return self.W[0].dtype
+        return self._W[0].weights.dtype
 
     def _input(self, name: str, value, width: int) -> Tensor:
         value = torch.as_tensor(value, dtype=self.dtype, device=self.device)
@@ -225,7 +267,8 @@ class UBAL:
             )
         if value.dim() == 3 and len(value) != self.n_networks:
             raise ValueError(f"{name} holds {len(value)} networks' data for {self.n_networks} networks.")
-        return _aligned(value)
+        harmless = value.dim() == 2 or value[0].numel() % _SMALL_REGISTER == 0
+        return value if harmless else _copied(value)
 
     def predict_forward(self, x) -> Tensor:
         """Forward prediction of the output layer, FP_L.
@@ -239,8 +282,8 @@ class UBAL:
         Tensor, shape (n_networks, batch, n_L)
         """
         a = self._input("x", x, self.layers[0])
-        for W in self.W:
-            a = _propagate(a, W)
+        for W in self._W:
+            a = W.propagate(a)
         return a
 
     def predict_backward(self, y) -> Tensor:
@@ -255,8 +298,8 @@ class UBAL:
         Tensor, shape (n_networks, batch, n_0)
         """
         a = self._input("y", y, self.layers[-1])
-        for M in reversed(self.M):
-            a = _propagate(a, M)
+        for M in reversed(self._M):
+            a = M.propagate(a)
         return a
 
     def activations(self, x, y) -> Activations:
@@ -278,17 +321,17 @@ class UBAL:
         """
         return self._phases(x, y)
 
-    def _phases(self, x, y, kept: _Blocks | None = None) -> Activations:
+    def _phases(self, x, y, kept: _Kept | None = None) -> Activations:
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.shape[-2] != y.shape[-2]:
             raise ValueError(f"x has {x.shape[-2]} rows and y has {y.shape[-2]}; both need the same.")
         FP, BP = [x], [y]
-        for l, W in enumerate(self.W):
-            FP.append(_propagate(FP[-1], W, kept, ("FP", l)))
-        for l, M in reversed(list(enumerate(self.M))):
-            BP.insert(0, _propagate(BP[0], M, kept, ("BP", l)))
-        FE = [_propagate(FP[l + 1], M, kept, ("FE", l)) for l, M in enumerate(self.M)] + [None]
-        BE = [None] + [_propagate(BP[l], W, kept, ("BE", l)) for l, W in enumerate(self.W)]
+        for l, W in enumerate(self._W):
+            FP.append(W.propagate(FP[-1], kept, ("FP", l)))
+        for l, M in reversed(list(enumerate(self._M))):
+            BP.insert(0, M.propagate(BP[0], kept, ("BP", l)))
+        FE = [M.propagate(FP[l + 1], kept, ("FE", l)) for l, M in enumerate(self._M)] + [None]
+        BE = [None] + [W.propagate(BP[l], kept, ("BE", l)) for l, W in enumerate(self._W)]
         return Activations(FP, FE, BP, BE)
 
     def update(self, x, y) -> None:
@@ -305,11 +348,11 @@ class UBAL:
             _, out = self._kept(("t", l), self.n_networks, *fp.shape[-2:], like=fp)
             target.append(torch.lerp(bp, fp, beta, out=out))
         # The echoes are not needed again: they become estimates, then errors.
-        for l, (gamma_f, gamma_b) in enumerate(zip(self._gamma_f, self._gamma_b)):
-            estimate = BE[l + 1].lerp_(FP[l + 1], gamma_f)
-            _learn(self.W[l], target[l], torch.sub(target[l + 1], estimate, out=estimate), self.learning_rate)
-            estimate = FE[l].lerp_(BP[l], gamma_b)
-            _learn(self.M[l], target[l + 1], torch.sub(target[l], estimate, out=estimate), self.learning_rate)
+        for l, (W, M) in enumerate(zip(self._W, self._M)):
+            estimate = BE[l + 1].lerp_(FP[l + 1], self._gamma_f[l])
+            W.learn(target[l], torch.sub(target[l + 1], estimate, out=estimate), self.learning_rate)
+            estimate = FE[l].lerp_(BP[l], self._gamma_b[l])
+            M.learn(target[l + 1], torch.sub(target[l], estimate, out=estimate), self.learning_rate)
 
     def fit(self, dataset, *, epochs: int = 30, batch_size: int = 256) -> "UBAL":
         """Train on the training part of a data set.
@@ -395,7 +438,8 @@ class UBAL:
 
     def finite(self) -> Tensor:
         """Whether all weights of each network are finite; (n_networks,) of bool."""
-        return torch.stack([w.isfinite().flatten(1).all(1) for w in self.W + self.M]).all(0)
+        parts = [part for weights in self._W + self._M for part in weights]
+        return torch.stack([part.isfinite().flatten(1).all(1) for part in parts]).all(0)
 
     def _where_finite(self, accuracy: Tensor) -> Tensor:
         return torch.where(self.finite(), accuracy, torch.nan)

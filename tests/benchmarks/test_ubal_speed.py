@@ -15,7 +15,12 @@ import torch
 
 from ubalkit import UBAL, profiles, search
 
-SHAPES = {"64-100-10": ((64, 100, 10), 32, 32), "784-1200-10": ((784, 1200, 10), 2, 256)}
+#: Layers, networks side by side, minibatch: those of the profiles digits, compact and paper.
+SHAPES = {
+    "64-100-10": ((64, 100, 10), 50, 8),
+    "784-100-10": ((784, 100, 10), 8, 32),
+    "784-1200-10": ((784, 1200, 10), 4, 256),
+}
 
 
 def ratio(work, reference, repeats=15, rounds=3):
@@ -47,13 +52,14 @@ def products_alone(net, batch):
     """The twelve matrix products of an update for each pair of layers, and nothing else."""
     a = [torch.rand(net.n_networks, batch, n) for n in net.layers]
     out = [torch.empty_like(t) for t in a]
-    dW, dM = ([torch.empty_like(w[:, :-1]) for w in weights] for weights in (net.W, net.M))
+    W, M = ([w[:, :-1].contiguous() for w in weights] for weights in (net.W, net.M))
+    dW, dM = ([torch.empty_like(w) for w in weights] for weights in (W, M))
 
     def work():
-        for l, (W, M) in enumerate(zip(net.W, net.M)):
+        for l in range(len(W)):
             for _ in range(2):
-                torch.bmm(a[l], W[:, :-1], out=out[l + 1])
-                torch.bmm(a[l + 1], M[:, :-1], out=out[l])
+                torch.bmm(a[l], W[l], out=out[l + 1])
+                torch.bmm(a[l + 1], M[l], out=out[l])
             torch.bmm(a[l].mT, a[l + 1], out=dW[l])
             torch.bmm(a[l + 1].mT, a[l], out=dM[l])
 
