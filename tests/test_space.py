@@ -7,12 +7,18 @@ import pandas as pd
 import pytest
 from ConfigSpace import (
     Categorical,
+    Configuration,
     ConfigurationSpace,
     Constant,
     EqualsCondition,
     Float,
+    ForbiddenAndConjunction,
     ForbiddenEqualsClause,
+    ForbiddenLessThanClause,
+    GreaterThanCondition,
+    InCondition,
     Integer,
+    Normal,
     OrdinalHyperparameter,
 )
 from scipy import stats
@@ -205,14 +211,93 @@ def test_a_space_survives_as_json_with_its_order(space):
     pd.testing.assert_frame_equal(spaces.sample(again, 0, range(20)), spaces.sample(space, 0, range(20)))
 
 
-@pytest.mark.parametrize("kind", ["condition", "forbidden clause"])
-def test_conditions_and_forbidden_clauses_are_refused(kind):
-    space = mixed()
-    if kind == "condition":
-        space.add(EqualsCondition(space["momentum"], space["optimizer"], "sgd"))
-    else:
-        space.add(ForbiddenEqualsClause(space["optimizer"], "lion"))
-    with pytest.raises(ValueError, match="'mixed' has conditions or forbidden clauses"):
+def svm():
+    """Choices of unequal weight, conditions on conditions, forbidden clauses of two kinds."""
+    space = ConfigurationSpace(name="svm")
+    scale = Categorical("scale", ["yes", "no"])
+    kernel = Categorical("kernel", ["rbf", "poly", "linear"], weights=[2, 1, 1])
+    gamma, degree = Float("gamma", (1e-4, 1.0), log=True, default=0.01), Integer("degree", (2, 6))
+    offset, cost = Float("offset", (0.0, 1.0), default=0.0), Float("C", (0.01, 100.0), log=True)
+    space.add([scale, kernel, gamma, degree, offset, cost])
+    space.add(InCondition(gamma, kernel, ["rbf", "poly"]), EqualsCondition(degree, kernel, "poly"))
+    space.add(GreaterThanCondition(offset, degree, 3))
+    space.add(
+        ForbiddenAndConjunction(ForbiddenEqualsClause(kernel, "linear"), ForbiddenEqualsClause(scale, "no"))
+    )
+    space.add(ForbiddenEqualsClause(degree, 5))
+    return space
+
+
+def test_what_is_drawn_is_what_configspace_calls_valid():
+    space, table = svm(), spaces.sample(svm(), 0, range(300))
+    for row in table.to_dict("records"):
+        # Raises for what is forbidden, for what is inactive and there, for what is active and is not.
+        Configuration(space, values={k: v for k, v in row.items() if not pd.isna(v)})
+    assert table["kernel"].value_counts(normalize=True)["rbf"] == pytest.approx(0.5 / 0.875, abs=0.1)
+    assert table["offset"].notna().sum() < table["degree"].notna().sum() < table["gamma"].notna().sum() < 300
+
+
+def test_configurations_with_conditions_are_functions_of_their_index():
+    some, all_of_them = spaces.sample(svm(), 7, [11, 3]), spaces.sample(svm(), 7, range(20))
+    pd.testing.assert_frame_equal(some, all_of_them.loc[[11, 3]], check_dtype=False)
+
+
+def test_what_is_inactive_stands_at_its_default():
+    space, names = svm(), spaces.varied(svm())
+    table = spaces.sample(space, 0, range(50))
+    unit = spaces.to_unit(space, table)
+    for name, default in {"gamma": 0.5, "degree": 0.5, "offset": 0.0}.items():
+        off = table[name].isna().to_numpy()
+        assert off.any()
+        assert unit[off, names.index(name)] == pytest.approx(default)
+    # Whatever a point has there, and with a value in the table too.
+    points = np.random.default_rng(0).random((50, len(names)))
+    settled = spaces.settled(space, points)
+    np.testing.assert_array_equal(settled, spaces.settled(space, settled))
+    filled = table.fillna({"gamma": 0.5, "degree": 2, "offset": 1.0})
+    np.testing.assert_array_equal(spaces.to_unit(space, filled), unit)
+
+
+def test_what_is_active_must_be_there():
+    table = spaces.sample(svm(), 0, range(5)).assign(kernel="rbf", gamma=[0.1, 0.1, np.nan, 0.1, 0.1])
+    with pytest.raises(ValueError, match=r"Row 2 has no gamma, which is active there"):
+        spaces.to_unit(svm(), table)
+    with pytest.raises(ValueError, match=r"C = nan lies outside its space"):
+        spaces.to_unit(svm(), spaces.sample(svm(), 0, range(5)).assign(C=np.nan))
+
+
+def test_clauses_that_forbid_everything_are_said_to():
+    space = ConfigurationSpace("closed", space={"x": Float("x", (0.0, 1.0), default=1.0)})
+    space.add(ForbiddenLessThanClause(space["x"], 1.0))
+    for draw in (lambda: spaces.sample(space, 0, [0]), lambda: spaces.spread(space, 8)):
+        with pytest.raises(ValueError, match="'closed' leave next to nothing"):
+            draw()
+
+
+def test_points_spread_over_the_space_are_legal():
+    unit = spaces.spread(svm(), 64)
+    assert unit.shape == (64, 6)
+    assert spaces.legal(svm(), unit).all()
+
+
+def test_a_reduced_space_keeps_its_conditions_and_clauses():
+    smaller = spaces.reduced(svm(), {"gamma": 0.1}, {"C": (0.1, 10), "offset": (0.5, 1)})
+    assert len(smaller.conditions) == 3
+    assert len(smaller.forbidden_clauses) == 2
+    assert set(spaces.sample(smaller, 0, range(100))["gamma"].dropna()) == {0.1}
+    assert spaces.bound(svm()) == {"kernel", "scale", "degree"}
+    for change in ({"freeze": {"kernel": "rbf"}}, {"ranges": {"degree": (2, 4)}}):
+        with pytest.raises(ValueError, match="stands in a condition or a forbidden clause"):
+            spaces.reduced(svm(), **change)
+
+
+def test_conditions_are_described():
+    assert spaces.describe(svm())["degree"] == "[2, 6], if kernel == 'poly'"
+
+
+def test_a_distribution_that_is_not_uniform_is_refused():
+    space = ConfigurationSpace({"x": Float("x", (0.0, 1.0), distribution=Normal(0.5, 0.1))})
+    with pytest.raises(ValueError, match="x is neither uniform nor a choice"):
         spaces.sample(space, 0, [0])
 
 

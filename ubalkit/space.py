@@ -3,7 +3,13 @@
 A space is a `ConfigSpace.ConfigurationSpace`. Everything that measures
 importance does so in unit-cube coordinates u in [0, 1]^d, in which the
 sampling distribution is uniform: a log-scaled hyperparameter is uniform in
-its logarithm there. Constants have no coordinate.
+its logarithm there, an integer or a choice owns an interval as long as it is
+probable. Constants have no coordinate.
+
+A hyperparameter that a condition switches off is missing (NaN or None) in a
+table. In the unit cube it stands at its default, whatever its coordinate: so
+what depends on it is the same as without it, and importance counts it where
+it is in force only.
 """
 
 import copy
@@ -12,10 +18,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant, Float
+from ConfigSpace.conditions import OrConjunction
 from ConfigSpace.hyperparameters import (
     CategoricalHyperparameter,
     IntegerHyperparameter,
     OrdinalHyperparameter,
+    UniformFloatHyperparameter,
+    UniformIntegerHyperparameter,
 )
 
 __all__ = [
@@ -25,6 +34,10 @@ __all__ = [
     "sample",
     "to_unit",
     "from_unit",
+    "active",
+    "legal",
+    "settled",
+    "bound",
     "coordinate",
     "sobol",
     "spread",
@@ -33,6 +46,10 @@ __all__ = [
     "from_plain",
     "describe",
 ]
+
+
+# Draws of one configuration before forbidden clauses are said to leave nothing.
+_PATIENCE = 1000
 
 
 def ubal(n_layers: int = 3) -> ConfigurationSpace:
@@ -73,7 +90,6 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
     Parameters
     ----------
     space : ConfigurationSpace
-        Without conditions or forbidden clauses.
     seed : int
         Not negative.
     indices : sequence of int
@@ -82,15 +98,24 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
     Returns
     -------
     DataFrame
-        Columns: the hyperparameters. Index: `indices`, named ``index``.
+        Columns: the hyperparameters. Index: `indices`, named ``index``. What
+        a forbidden clause forbids is drawn again.
+
+    Raises
+    ------
+    ValueError
+        If the forbidden clauses leave next to nothing.
     """
-    if space.conditions or space.forbidden_clauses:
-        raise ValueError(
-            f"The space {space.name!r} has conditions or forbidden clauses, which are not supported."
-        )
     d = len(varied(space))
-    unit = np.array([np.random.default_rng([seed, i]).random(d) for i in indices]).reshape(len(indices), d)
-    return from_unit(space, unit).set_index(pd.Index(indices, name="index", dtype="int64"))
+    generators = [np.random.default_rng([seed, i]) for i in indices]
+    unit = np.array([generator.random(d) for generator in generators]).reshape(len(indices), d)
+    for _ in range(_PATIENCE):
+        forbidden = np.flatnonzero(~legal(space, unit))
+        if not len(forbidden):
+            return from_unit(space, unit).set_index(pd.Index(indices, name="index", dtype="int64"))
+        for k in forbidden:
+            unit[k] = generators[k].random(d)
+    raise ValueError(f"The forbidden clauses of the space {space.name!r} leave next to nothing to draw.")
 
 
 def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
@@ -112,7 +137,13 @@ def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
             columns[name] = [hp.value] * len(unit)
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
         columns[name] = _to_value(space[name], u)
-    return pd.DataFrame(columns)
+    table = pd.DataFrame(columns)
+    if space.conditions:
+        for name, on in zip(varied(space), active(space, unit).T):
+            # NaN has no integer type.
+            table[name] = table[name].where(on) if on.all() else table[name].astype(object).where(on)
+            table[name] = table[name] if _is_discrete(space[name]) else table[name].astype(float)
+    return table
 
 
 def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
@@ -121,26 +152,85 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
     Returns
     -------
     ndarray, shape (n, d)
-        Columns in the order of `varied`.
+        Columns in the order of `varied`; see `settled` for what is not active.
 
     Raises
     ------
     ValueError
-        If a column is missing or a value lies outside the space.
+        If a column is missing, a value lies outside the space, or one is
+        missing that is active.
     """
-    columns = []
+    columns, absent = [], []
     for name in varied(space):
         if name not in table:
             raise ValueError(f"The table has no column {name!r}; it has {', '.join(map(str, table))}.")
-        hp, values = space[name], table[name].to_numpy()
+        hp, values = space[name], table[name]
+        missing = values.isna().to_numpy() & bool(space.parent_conditions_of[name])
+        values = values.astype(object).where(~missing, hp.default_value) if missing.any() else values
+        values = values.to_numpy()
         if _is_discrete(hp):
             wrong = [v for v in values if v not in _choices(hp)]
         else:
-            wrong = values[~((values >= hp.lower) & (values <= hp.upper))]
+            values = pd.to_numeric(values, errors="coerce")
+            wrong = table[name].to_numpy()[~((values >= hp.lower) & (values <= hp.upper))]
         if len(wrong):
             raise ValueError(f"{name} = {wrong[0]} lies outside its space: {hp}.")
         columns.append(coordinate(hp, values))
-    return np.column_stack(columns).astype(float) if columns else np.empty((len(table), 0))
+        absent.append(missing)
+    if not columns:
+        return np.empty((len(table), 0))
+    unit, absent = np.column_stack(columns).astype(float), np.column_stack(absent)
+    if absent.any() and (wrong := absent & active(space, unit)).any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(f"Row {table.index[row]} has no {varied(space)[column]}, which is active there.")
+    return settled(space, unit)
+
+
+def active(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
+    """Which hyperparameters the conditions leave in force at unit-cube coordinates; (n, d) of bool."""
+    return _vectors(space, unit)[1]
+
+
+def settled(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
+    """Unit-cube coordinates in which what is not active stands at its default; (n, d)."""
+    if not space.conditions:
+        return unit
+    default = [coordinate(hp, [hp.default_value])[0] for hp in map(space.__getitem__, varied(space))]
+    return np.where(active(space, unit), unit, default)
+
+
+def legal(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
+    """Which configurations no forbidden clause forbids; (n,) of bool."""
+    if not space.forbidden_clauses:
+        return np.ones(len(unit), bool)
+    vectors = _vectors(space, unit)[0]
+    return ~np.any([c.is_forbidden_vector_array(vectors) for c in space.forbidden_clauses], axis=0)
+
+
+def bound(space: ConfigurationSpace) -> set[str]:
+    """Names of those that conditions or forbidden clauses speak of: their ranges cannot be narrowed."""
+    parents = {parent.name for name in space for parent in space.parents_of[name]}
+    clauses = [c for f in space.forbidden_clauses for c in getattr(f, "dlcs", [f])]
+    sides = [getattr(c, side, None) for c in clauses for side in ("hyperparameter", "left", "right")]
+    return parents | {side.name for side in sides if side is not None}
+
+
+def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Configurations as ConfigSpace's own vectors, (n_hyperparameters, n), and what is active, (n, d)."""
+    vectors, on = np.zeros((len(space), len(unit))), {}
+    for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
+        hp = space[name]
+        place = _place(hp, u) if _is_discrete(hp) else hp.to_vector(_to_value(hp, u))
+        vectors[space.index_of[name]] = place
+    for name in space:  # parents first
+        on[name] = np.ones(len(unit), bool)
+        for condition in space.parent_conditions_of[name]:
+            on[name] &= condition.satisfied_by_vector_array(vectors)
+            if not isinstance(condition, OrConjunction):
+                on[name] &= np.all([on[parent.name] for parent in space.parents_of[name]], axis=0)
+        vectors[space.index_of[name], ~on[name]] = np.nan
+    names = varied(space)
+    return vectors, np.column_stack([on[n] for n in names]) if names else np.empty((len(unit), 0), bool)
 
 
 def sobol(d: int, n: int, seed: int = 0) -> np.ndarray:
@@ -164,7 +254,14 @@ def sobol(d: int, n: int, seed: int = 0) -> np.ndarray:
 
 def spread(space: ConfigurationSpace, n: int, seed=0) -> np.ndarray:
     """Scrambled Sobol' points of the sampling distribution, at coordinates that configurations have."""
-    return to_unit(space, from_unit(space, sobol(len(varied(space)), n, seed)))
+    drawn, unit = n, np.empty((0, len(varied(space))))
+    for _ in range(10):
+        unit = sobol(len(varied(space)), drawn, seed)
+        unit = unit[legal(space, unit)]
+        if len(unit) >= n:
+            return to_unit(space, from_unit(space, unit[:n]))
+        drawn *= 2
+    raise ValueError(f"The forbidden clauses of the space {space.name!r} leave next to nothing to draw.")
 
 
 def reduced(
@@ -182,17 +279,21 @@ def reduced(
     Returns
     -------
     ConfigurationSpace
-        With the same hyperparameters, in the same order.
+        With the same hyperparameters, in the same order, and the same
+        conditions and forbidden clauses.
 
     Raises
     ------
     ValueError
-        For a name that the space lacks or a value outside its range.
+        For a name that the space lacks, one that is `bound`, or a value
+        outside its range.
     """
     freeze, ranges = dict(freeze or {}), dict(ranges or {})
     for name in [*freeze, *ranges]:
         if name not in space:
             raise ValueError(f"The space has no hyperparameter {name!r}; it has {', '.join(names(space))}.")
+        if name in bound(space):
+            raise ValueError(f"{name} stands in a condition or a forbidden clause: it stays as it is.")
     smaller = ConfigurationSpace(name=space.name)
     for name in names(space):
         hp = space[name]
@@ -211,7 +312,8 @@ def reduced(
             low, high = (round(low), round(high)) if isinstance(hp, IntegerHyperparameter) else (low, high)
             hp = type(hp)(name, low, high, log=hp.log, meta=hp.meta)
         smaller.add(hp)
-    return smaller
+    whole = plain(space)
+    return from_plain({**plain(smaller), **{key: whole[key] for key in ("conditions", "forbiddens")}})
 
 
 def plain(space: ConfigurationSpace) -> dict:
@@ -231,11 +333,13 @@ def describe(space: ConfigurationSpace) -> pd.Series:
     """One readable line a hyperparameter: its range, its choices, or the constant."""
 
     def line(hp):
+        conditions = space.parent_conditions_of[hp.name]
+        when = ", if " + " and ".join(str(c).split(" | ", 1)[1] for c in conditions) if conditions else ""
         if isinstance(hp, Constant):
-            return f"= {hp.value:.3g}" if isinstance(hp.value, float) else f"= {hp.value}"
+            return (f"= {hp.value:.3g}" if isinstance(hp.value, float) else f"= {hp.value}") + when
         if _is_discrete(hp):
-            return "{" + ", ".join(map(str, _choices(hp))) + "}"
-        return f"[{hp.lower:.3g}, {hp.upper:.3g}]" + (" log" if hp.log else "")
+            return "{" + ", ".join(map(str, _choices(hp))) + "}" + when
+        return f"[{hp.lower:.3g}, {hp.upper:.3g}]" + (" log" if hp.log else "") + when
 
     return pd.Series({name: line(space[name]) for name in names(space)}, name="range")
 
@@ -248,7 +352,22 @@ def _choices(hp) -> np.ndarray:
     return np.array(hp.sequence if isinstance(hp, OrdinalHyperparameter) else hp.choices, dtype=object)
 
 
+def _edges(hp) -> np.ndarray:
+    """Where the shares of the choices end, and 0 before the first."""
+    shares = getattr(hp, "probabilities", None)
+    shares = np.full(len(_choices(hp)), 1 / len(_choices(hp))) if shares is None else np.asarray(shares)
+    return np.concatenate([[0], np.cumsum(shares)])
+
+
+def _place(hp, unit: np.ndarray) -> np.ndarray:
+    """Which choice owns each unit-cube coordinate."""
+    inner = _edges(hp)[1:-1]
+    return np.searchsorted(inner, unit, side="right")
+
+
 def _bounds(hp) -> tuple[float, float]:
+    if not isinstance(hp, (UniformFloatHyperparameter, UniformIntegerHyperparameter)):
+        raise ValueError(f"{hp.name} is neither uniform nor a choice, which is not supported: {hp}.")
     # An integer stands for the interval around it, so that all are drawn equally often.
     half = 0.5 if isinstance(hp, IntegerHyperparameter) else 0.0
     bounds = np.array([hp.lower - half, hp.upper + half], dtype=float)
@@ -258,8 +377,9 @@ def _bounds(hp) -> tuple[float, float]:
 def coordinate(hp, values) -> np.ndarray:
     """Unit-cube coordinate of legal values of one hyperparameter of ConfigSpace."""
     if _is_discrete(hp):
-        choices = list(_choices(hp))
-        return np.array([(choices.index(value) + 0.5) / len(choices) for value in values])
+        choices, edges = list(_choices(hp)), _edges(hp)
+        places = [choices.index(value) for value in values]
+        return (edges[places] + edges[np.array(places) + 1]) / 2
     low, high = _bounds(hp)
     values = np.asarray(values, dtype=float)
     return ((np.log(values) if hp.log else values) - low) / (high - low)
@@ -267,8 +387,7 @@ def coordinate(hp, values) -> np.ndarray:
 
 def _to_value(hp, unit: np.ndarray) -> np.ndarray:
     if _is_discrete(hp):
-        choices = _choices(hp)
-        return choices[np.minimum((unit * len(choices)).astype(int), len(choices) - 1)]
+        return _choices(hp)[_place(hp, unit)]
     low, high = _bounds(hp)
     values = low + unit * (high - low)
     values = np.exp(values) if hp.log else values
