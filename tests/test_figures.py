@@ -102,7 +102,7 @@ def assert_shows(figure, points, curves, trust):
         (scatter,) = (c for c in ax.collections if isinstance(c, PathCollection))
         here = points[points["hyperparameter"] == name]
         colours = here["metric"].map(figures.COLORS).map(lambda c: to_rgba(c, 0.25))
-        expected = np.column_stack([here[["value", "shap"]], np.array(colours.to_list())])
+        expected = np.column_stack([here[["unit", "shap"]], np.array(colours.to_list())])
         drawn = np.column_stack([scatter.get_offsets(), scatter.get_facecolors()])
         np.testing.assert_allclose(sorted_rows(drawn), sorted_rows(expected), atol=1e-12)
 
@@ -111,13 +111,13 @@ def assert_shows(figure, points, curves, trust):
         assert len(bands) == 2
         for metric, colour in figures.COLORS.items():
             curve = curves[(curves["hyperparameter"] == name) & (curves["metric"] == metric)]
-            np.testing.assert_array_equal(lines[metric].get_xydata(), curve[["value", "mean"]])
+            np.testing.assert_array_equal(lines[metric].get_xydata(), curve[["unit", "mean"]])
             assert to_rgba(lines[metric].get_color()) == to_rgba(colour)
             outline = np.unique(bands[to_rgba(colour)[:3]].get_paths()[0].vertices, axis=0)
             edges = pd.concat(
                 [
-                    curve[["value", "low"]].set_axis([0, 1], axis=1),
-                    curve[["value", "high"]].set_axis([0, 1], axis=1),
+                    curve[["unit", "low"]].set_axis([0, 1], axis=1),
+                    curve[["unit", "high"]].set_axis([0, 1], axis=1),
                 ]
             )
             np.testing.assert_allclose(outline, np.unique(edges.to_numpy(), axis=0), atol=1e-12)
@@ -162,7 +162,7 @@ def changed(column):
         (lambda f: f, changed("mean")),
         (lambda f: f, changed("low")),
         (lambda f: f, changed("high")),
-        (lambda f: f.assign(value=1 - f["value"]), lambda f: f),
+        (lambda f: f.assign(unit=1 - f["unit"]), lambda f: f),
     ],
     ids=["points swapped", "curves swapped", "a point", "a line", "a band below", "a band above", "mirrored"],
 )

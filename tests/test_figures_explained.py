@@ -224,7 +224,7 @@ def test_exact_lines_are_solid_and_deep_ones_dashed(deep_and_exact):
                 curves = a.curves()
                 curve = curves[curves["hyperparameter"] == name]
                 line = lines[to_rgba(figures.COLORS[metric]), style]
-                np.testing.assert_array_equal(line, curve[["value", "mean"]])
+                np.testing.assert_array_equal(line, curve[["unit", "mean"]])
     (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
     entries = {
         text.get_text(): (to_rgba(handle.get_color()), handle.get_linestyle())

@@ -103,10 +103,12 @@ class Attribution:
         Returns
         -------
         Estimate
-            Of shape (2, n_grid).
+            Of shape (2, n_grid); over the configurations in which it is
+            active.
         """
         j, grid = self.names.index(name), np.linspace(0, 1, n_grid)
         window = np.exp(-0.5 * ((grid[:, None] - self.unit[:, j]) / bandwidth) ** 2)
+        window = window * spaces.active(self.ensemble.space, self.unit)[:, j]
 
         def means(values, weights):
             return np.stack([weights * values, weights * np.abs(values)]) @ window.T / (window @ weights)
@@ -200,8 +202,8 @@ def deep_shap(
     Raises
     ------
     ValueError
-        If the ensemble predicts no better than the mean; see
-        `metamodel.Ensemble.trust`.
+        If the ensemble predicts no better than the mean (see
+        `metamodel.Ensemble.trust`), or the space has conditions.
     ArithmeticError
         If base value and SHAP values do not add up to a prediction.
     """
@@ -209,6 +211,11 @@ def deep_shap(
 
     if n_background < 1:
         raise ValueError(f"n_background = {n_background}; at least 1 is needed.")
+    if ensemble.space.conditions:
+        raise ValueError(
+            "Deep SHAP cannot follow conditions between hyperparameters; decomposition.decompose(…).shap() "
+            "is exact and can."
+        )
     ensemble.trust.check()
     rows = observations.usable(table)
     unit = spaces.to_unit(ensemble.space, rows)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import decomposition
 from ubalkit import space as spaces
@@ -66,7 +67,7 @@ class Recommendation:
         The guard: of the `n_best` best configurations observed, how many lie
         outside the ranges.
     loss : Series
-        How much lower the best prediction is within the ranges than in the
+        How much worse the best prediction is within the ranges than in the
         whole space: ``loss``, ``low``, ``high`` (90 % interval). Above zero,
         something good lies outside.
     """
@@ -88,7 +89,9 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     A hyperparameter is frozen, at the value with the highest mean SHAP value,
     if its peak is below `low` times the largest peak. Of the others that
     part of the range is kept, around the highest mean SHAP value, in which
-    the mean stays positive.
+    the mean stays positive. (The lowest and negative, where small values of
+    the metric are the good ones.) What conditions or forbidden clauses speak
+    of, and choices that matter, stay as they are.
 
     Parameters
     ----------
@@ -109,7 +112,7 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     """
     if not 0 < low < 1:
         raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
-    space = attribution.ensemble.space
+    space, sign = attribution.ensemble.space, _sign(attribution.ensemble)
     running = {name: attribution.running(name) for name in attribution.names}
     largest = max(estimate.value[1].max() for estimate in running.values())
     largest_again = np.max([e.replicates[:, 1].max(1) for e in running.values()], axis=0)
@@ -121,18 +124,20 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
         frozen_again = estimate.replicates[:, 1].max(1) < low * largest_again
         sure[name] = {"sure": (frozen_again == frozen).mean()}
         # A category that matters stays as it is: only numbers have ranges.
-        if frozen:
-            best = int(estimate.value[0].argmax())
+        if name in spaces.bound(space):
+            sure[name] = {}
+        elif frozen:
+            best = int((sign * estimate.value[0]).argmax())
             freeze[name] = _plain(curve["value"].iloc[best], space[name])
         elif hasattr(space[name], "lower"):
             values = curve["value"].to_numpy()
-            bounds = [_plain(values[k], space[name]) for k in _positive(estimate.value[0])]
+            bounds = [_plain(values[k], space[name]) for k in _positive(sign * estimate.value[0])]
             # An integer may have one good value alone.
             if bounds[0] == bounds[1]:
                 freeze[name] = bounds[0]
                 continue
             ranges[name] = tuple(bounds)
-            again = values[np.array([_positive(mean) for mean in estimate.replicates[:, 0]])]
+            again = values[np.array([_positive(sign * mean) for mean in estimate.replicates[:, 0]])]
             bounds = np.quantile(again, [0.05, 0.95], axis=0)
             for side, (low_bound, high_bound) in zip(("from", "to"), bounds.T):
                 sure[name] |= {f"{side}_low": low_bound, f"{side}_high": high_bound}
@@ -158,12 +163,12 @@ def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) ->
     """
     ensemble = attribution.ensemble
     unit = spaces.spread(ensemble.space, _N_POINTS)
-    predicted = ensemble.predict_unit(unit).mean(0)
+    predicted = _sign(ensemble) * ensemble.predict_unit(unit).mean(0)
     best = spaces.from_unit(ensemble.space, unit[predicted >= np.quantile(predicted, 1 - share)])
     freeze, ranges = {}, {}
     for name in attribution.names:
         hp = ensemble.space[name]
-        if hasattr(hp, "lower"):
+        if hasattr(hp, "lower") and name not in spaces.bound(ensemble.space) and best[name].notna().any():
             values = best[name].quantile([0.05, 0.95], interpolation="nearest")
             low, high = (_plain(v, hp) for v in values)
             # An integer may have one good value alone.
@@ -188,7 +193,13 @@ def paper(attribution: Attribution, *, n_best: int = 20) -> Recommendation:
     return _recommendation(attribution, freeze, dict(PAPER_RANGES), n_best)
 
 
+def _sign(ensemble) -> int:
+    return 1 if ensemble.maximize else -1
+
+
 def _plain(value, hp):
+    if isinstance(hp, IntegerHyperparameter):
+        return round(value)
     if not isinstance(value, (float, np.floating)):
         return value
     # Three digits are more than a curve bears; rounding must not leave the space.
@@ -217,11 +228,13 @@ def _recommendation(
 ) -> Recommendation:
     whole = attribution.ensemble.space
     space = spaces.reduced(whole, freeze, ranges)
-    best = attribution.table.nlargest(n_best, attribution.metric)
+    best = attribution.table.sort_values(
+        attribution.metric, ascending=not attribution.ensemble.maximize, kind="stable"
+    ).head(n_best)
     kept = np.ones(len(best), bool)
     share = 1.0
     for name, (low, high) in ranges.items():
-        kept &= best[name].between(low, high).to_numpy()
+        kept &= (best[name].between(low, high) | best[name].isna()).to_numpy()
         share *= float(np.diff(spaces.coordinate(whole[name], [low, high]))[0])
     table = attribution.importance()[["importance", "low", "high", "peak"]]
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
@@ -244,8 +257,8 @@ def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
     ensemble = attribution.ensemble
     found = []
     for searched in (ensemble.space, space):
-        inside = spaces.from_unit(searched, spaces.sobol(len(spaces.varied(searched)), _N_POINTS))
-        predicted = ensemble.predict_unit(spaces.to_unit(ensemble.space, inside))
+        inside = spaces.from_unit(searched, spaces.spread(searched, _N_POINTS))
+        predicted = _sign(ensemble) * ensemble.predict_unit(spaces.to_unit(ensemble.space, inside))
         # Chosen by the other members and read off the one left out: a best
         # that is chosen and read off alike is too good by what was lucky.
         others = (predicted.sum(0) - predicted) / max(len(predicted) - 1, 1)
@@ -281,9 +294,11 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
     ensemble = attribution.ensemble
     unit = spaces.spread(ensemble.space, _N_POINTS)
     points = spaces.from_unit(ensemble.space, unit)
-    outside = {n: ~points[n].between(*r).to_numpy() for n, r in recommendation.ranges.items()}
+    outside = {
+        n: (points[n].notna() & ~points[n].between(*r)).to_numpy() for n, r in recommendation.ranges.items()
+    }
     excluded = np.any(list(outside.values()), axis=0)
-    predicted = np.where(excluded, ensemble.predict_unit(unit).mean(0), -np.inf)
+    predicted = np.where(excluded, _sign(ensemble) * ensemble.predict_unit(unit).mean(0), -np.inf)
     top = np.argsort(-predicted)[: 4 * _N_TOP]
     effects = decomposition.decompose(ensemble, points.iloc[top]).components
     rows = {}
@@ -304,4 +319,4 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
     columns = ["outside", "value", "partner_value", "own", "interaction"]
     index = pd.MultiIndex.from_tuples(rows, names=["range", "partner"]) if rows else None
     frame = pd.DataFrame(list(rows.values()), index=index, columns=columns)
-    return frame.sort_values("interaction", ascending=False).head(n_reasons)
+    return frame.sort_values("interaction", ascending=not ensemble.maximize).head(n_reasons)

@@ -320,7 +320,7 @@ def decompose(
     ensemble.trust.check()
     random = table is not None
     if table is None:
-        table = spaces.from_unit(ensemble.space, spaces.sobol(d, n_points, seed))
+        table = spaces.from_unit(ensemble.space, spaces.spread(ensemble.space, n_points, seed))
     else:
         table = observations.usable(table) if "status" in table else table
     unit = spaces.to_unit(ensemble.space, table)

@@ -12,12 +12,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from ConfigSpace import ConfigurationSpace
 
+from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.trust import Trust
 
 __all__ = [
     "symbol",
+    "along",
     "LABELS",
     "COLORS",
     "fig3_frame",
@@ -35,9 +38,12 @@ __all__ = [
     "save",
 ]
 
+#: Of the paper's two metrics; any other has its name, and the first colour.
 LABELS = {"test_accuracy": "testing accuracy", "backprojection_accuracy": "back-projection accuracy"}
 ENSEMBLES = {"test_accuracy": r"$\mathcal{E}_{test}$", "backprojection_accuracy": r"$\mathcal{E}_{backproj}$"}
 COLORS = {"test_accuracy": "#0072B2", "backprojection_accuracy": "#D55E00"}
+
+_OTHER = "#0072B2"
 
 plt.style.use(Path(__file__).with_name("style.mplstyle"))
 
@@ -51,6 +57,27 @@ def symbol(name: str) -> str:
     return rf"$\{letter}_{layer}^{direction or 'F'}$"
 
 
+def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
+    """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
+    hp = space[name]
+    if hasattr(hp, "lower"):
+        bounds = np.array([hp.lower, hp.upper], dtype=float)
+        locator = plt.LogLocator(numticks=5) if hp.log else plt.MaxNLocator(5, steps=[1, 2, 5, 10])
+        values = locator.tick_values(*bounds)
+        values = values[(values >= bounds[0] - 1e-9) & (values <= bounds[1] * (1 + 1e-9))]
+        # A range within one decade has no tick of its own.
+        values = bounds if len(values) < 2 else values
+        labels = [f"{v:g}" for v in values]
+    else:
+        values = list(getattr(hp, "choices", None) or hp.sequence)
+        labels = list(map(str, values))
+    ax.set(**{f"{axis}ticks": spaces.coordinate(hp, values), f"{axis}ticklabels": labels})
+    ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name)})
+    if axis == "x" and sum(map(len, labels)) > 22:
+        ax.tick_params(axis="x", labelrotation=30)
+        plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
+
+
 def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What Fig. 3 shows: the points and the running means.
 
@@ -61,7 +88,8 @@ def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, p
     Returns
     -------
     points : DataFrame
-        ``metric``, ``index``, ``hyperparameter``, ``value``, ``shap``.
+        ``metric``, ``index``, ``hyperparameter``, ``value``, its ``unit``-cube
+        coordinate, ``shap``; of the hyperparameters that are active.
     curves : DataFrame
         ``metric`` and the columns of `Attribution.curves`.
     """
@@ -69,13 +97,20 @@ def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, p
     for metric, attribution in attributions.items():
         shap = pd.DataFrame(attribution.values, attribution.table.index, attribution.names)
         long = shap.melt(var_name="hyperparameter", value_name="shap", ignore_index=False)
-        value = attribution.table[attribution.names].melt(ignore_index=False)["value"]
-        points.append(long.assign(value=value.to_numpy(), metric=metric).reset_index())
+        value = attribution.table[attribution.names].astype(object).melt()["value"]
+        long = long.assign(value=value.to_numpy(), unit=attribution.unit.T.ravel(), metric=metric)
+        on = spaces.active(attribution.ensemble.space, attribution.unit)
+        points.append(long.rename_axis("index")[on.T.ravel()].reset_index())
         curves.append(attribution.curves().assign(metric=metric))
     return pd.concat(points, ignore_index=True), pd.concat(curves, ignore_index=True)
 
 
-def fig3(points: pd.DataFrame, curves: pd.DataFrame, trust: Mapping[str, Trust] | None = None):
+def fig3(
+    points: pd.DataFrame,
+    curves: pd.DataFrame,
+    trust: Mapping[str, Trust] | None = None,
+    space: ConfigurationSpace | None = None,
+):
     """Fig. 3 of the paper: SHAP values of each hyperparameter along its value, for both ensembles.
 
     Points are configurations; lines are running means; bands are their 90 %
@@ -87,11 +122,14 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, trust: Mapping[str, Trust] 
         From `fig3_frame`.
     trust : mapping of metric to Trust, optional
         Shown in the legend; and across the figure, where it is poor.
+    space : ConfigurationSpace, optional
+        UBAL's seven hyperparameters by default.
 
     Returns
     -------
     Figure
     """
+    space = space or spaces.ubal()
     names = list(dict.fromkeys(curves["hyperparameter"]))
     n_columns = min(4, len(names) + 1)
     n_rows = -(-(len(names) + 1) // n_columns)
@@ -102,17 +140,15 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, trust: Mapping[str, Trust] 
         here = points[points["hyperparameter"] == name]
         # In a shuffled order, so that neither ensemble hides the other.
         here = here.sample(frac=1, random_state=0)
-        ax.scatter(
-            here["value"], here["shap"], s=3, alpha=0.25, lw=0, c=here["metric"].map(COLORS), rasterized=True
-        )
+        colors = [COLORS.get(metric, _OTHER) for metric in here["metric"]]
+        ax.scatter(here["unit"], here["shap"], s=3, alpha=0.25, lw=0, c=colors, rasterized=True)
         for metric, curve in curves[curves["hyperparameter"] == name].groupby("metric", sort=False):
-            ax.fill_between(
-                curve["value"], curve["low"], curve["high"], color=COLORS[metric], alpha=0.45, lw=0
-            )
-            ax.plot(curve["value"], curve["mean"], color=COLORS[metric], lw=1.5, label=metric)
+            color = COLORS.get(metric, _OTHER)
+            x = curve["unit"]
+            ax.fill_between(x, curve["low"], curve["high"], color=color, alpha=0.45, lw=0)
+            ax.plot(x, curve["mean"], color=color, lw=1.5, label=metric)
         ax.axhline(0, color="#444444", lw=0.7, zorder=1.5)
-        ax.xaxis.set_major_locator(plt.MaxNLocator(5, steps=[2, 5, 10]))
-        ax.set(xlabel=symbol(name), xlim=(curve["value"].min(), curve["value"].max()))
+        along(ax, space, name)
     for ax in axes[:, 0]:
         ax.set_ylabel("SHAP value")
     low, high = points["shap"].quantile([0.001, 0.999])
@@ -128,13 +164,18 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, trust: Mapping[str, Trust] 
 
 
 def _fig3_legend(ax, metrics, trust: Mapping[str, Trust]) -> None:
-    handles = [plt.Line2D([], [], color=COLORS[m], marker="o", ms=3.5, mfc=COLORS[m], mew=0) for m in metrics]
+    handles = [
+        plt.Line2D([], [], color=c, marker="o", ms=3.5, mfc=c, mew=0)
+        for c in (COLORS.get(m, _OTHER) for m in metrics)
+    ]
     labels = [
-        f"{ENSEMBLES[m]}  {LABELS[m]}" + (f"\n   held-out $R^2$ = {trust[m].r2:.2f}" if m in trust else "")
+        f"{ENSEMBLES.get(m, '')}  {LABELS.get(m, m)}"
+        + (f"\n   held-out $R^2$ = {trust[m].r2:.2f}" if m in trust else "")
         for m in metrics
     ]
     ax.legend(handles, labels, loc="center left", bbox_to_anchor=(-0.05, 0.62), fontsize=8, labelspacing=0.9)
-    note = "point: one trained network\nline: running mean\nband: its 90 % interval"
+    point = "one trained network" if set(metrics) <= set(LABELS) else "one trial"
+    note = f"point: {point}\nline: running mean\nband: its 90 % interval"
     ax.text(0.0, 0.02, note, transform=ax.transAxes, fontsize=7.5, color="#444444", linespacing=1.5)
 
 
@@ -195,7 +236,8 @@ def importance(importances: Mapping[str, pd.DataFrame]):
     for k, (metric, frame) in enumerate(importances.items()):
         y = np.arange(len(names)) + (k - (len(importances) - 1) / 2) * height
         frame = frame.loc[names]
-        ax.barh(y, frame["importance"], height * 0.9, color=COLORS[metric], label=LABELS[metric])
+        color, label = COLORS.get(metric, _OTHER), LABELS.get(metric, metric)
+        ax.barh(y, frame["importance"], height * 0.9, color=color, label=label)
         ax.hlines(y, frame["low"], frame["high"], color="black", lw=1)
     ax.set(xlabel="mean |SHAP value|", yticks=range(len(names)), yticklabels=map(symbol, names))
     ax.invert_yaxis()

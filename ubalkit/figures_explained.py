@@ -9,9 +9,10 @@ import pandas as pd
 import seaborn as sns
 
 from ubalkit import decomposition
+from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.decomposition import Decomposition
-from ubalkit.figures import COLORS, ENSEMBLES, LABELS, symbol
+from ubalkit.figures import COLORS, ENSEMBLES, LABELS, along, symbol
 
 __all__ = ["explained", "shares", "surfaces", "coupling", "deep_and_exact", "methods", "convergence"]
 
@@ -32,31 +33,32 @@ def explained(dec: Decomposition):
     Figure
     """
     values, scatter = dec.shap().values, dec.scatter()
+    active = spaces.active(dec.ensemble.space, dec.unit)
     n_columns = min(4, len(dec.names))
     n_rows = -(-(len(dec.names) + 1) // n_columns)
     size = (2.35 * n_columns, 2.45 * n_rows)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
     for j, (ax, name) in enumerate(zip(axes.flat, dec.names)):
         partner = scatter.loc[name, dec.names].astype(float).idxmax()
+        on = active[:, j]
         ax.scatter(
-            dec.table[name],
-            values[:, j],
+            dec.unit[on, j],
+            values[on, j],
             s=5,
             lw=0,
             alpha=0.7,
-            c=dec.unit[:, dec.names.index(partner)],
+            c=dec.unit[on, dec.names.index(partner)],
             cmap=PARTNER,
             vmin=0,
             vmax=1,
             rasterized=True,
         )
-        along = np.argsort(dec.unit[:, j])
+        order = np.flatnonzero(on)[np.argsort(dec.unit[on, j])]
         own = dec.components[name,]
-        ax.plot(dec.table[name].iloc[along], own[along], color="black", lw=1.6)
+        ax.plot(dec.unit[order, j], own[order], color="black", lw=1.6)
         ax.axhline(0, color="#444444", lw=0.7, zorder=0.5)
-        ax.set(xlabel=symbol(name), xlim=(dec.table[name].min(), dec.table[name].max()))
         ax.set_title(f"scatter: {scatter.loc[name, partner]:.0%} {symbol(partner)}", fontsize=8.5)
-        ax.xaxis.set_major_locator(plt.MaxNLocator(5, steps=[2, 5, 10]))
+        along(ax, dec.ensemble.space, name)
     for ax in axes[:, 0]:
         ax.set_ylabel("exact SHAP value")
     for ax in axes.flat[len(dec.names) :]:
@@ -64,7 +66,8 @@ def explained(dec: Decomposition):
     legend = axes.flat[len(dec.names)]
     metric = dec.ensemble.metric
     text = f"{ENSEMBLES.get(metric, '')}  {LABELS.get(metric, metric)}\n"
-    text += f"held-out $R^2$ = {dec.ensemble.r2:.2f}\n\nline: own effect\npoint: one trained network"
+    point = "trained network" if metric in LABELS else "trial"
+    text += f"held-out $R^2$ = {dec.ensemble.r2:.2f}\n\nline: own effect\npoint: one {point}"
     legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8.5, linespacing=1.5)
     bar = figure.colorbar(
         plt.cm.ScalarMappable(plt.Normalize(0, 1), PARTNER),
@@ -124,7 +127,8 @@ def surfaces(dec: Decomposition, *, n_pairs: int = 3):
         z = grid.pivot(index=pair[1], columns=pair[0], values="joint")
         drawn = ax.contourf(z.columns, z.index, z, levels=levels, cmap="RdBu_r")
         ax.contour(z.columns, z.index, z, levels=[0], colors="#444444", linewidths=0.8)
-        ax.set(xlabel=symbol(pair[0]), ylabel=symbol(pair[1]), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        for name, axis in zip(pair, "xy"):
+            along(ax, dec.ensemble.space, name, axis)
         ax.set_title(f"interaction: {share.loc[' × '.join(pair), 'share']:.0%} of variance", fontsize=8.5)
         ax.set_aspect("equal")
         ax.grid(visible=False)
@@ -176,11 +180,10 @@ def deep_and_exact(deep: Mapping[str, Attribution], exact: Mapping[str, Attribut
             curves = attributions[metric].curves().groupby("hyperparameter")
             for ax, name in zip(axes.flat, names):
                 curve = curves.get_group(name)
-                ax.plot(curve["value"], curve["mean"], style, color=COLORS.get(metric), lw=1.4)
-                ax.set(xlabel=symbol(name))
+                ax.plot(curve["unit"], curve["mean"], style, color=COLORS.get(metric), lw=1.4)
+                along(ax, attributions[metric].ensemble.space, name)
     for ax in axes.flat[: len(names)]:
         ax.axhline(0, color="#444444", lw=0.7, zorder=0.5)
-        ax.xaxis.set_major_locator(plt.MaxNLocator(5, steps=[2, 5, 10]))
     for ax in axes[:, 0]:
         ax.set_ylabel("mean SHAP value")
     for ax in axes.flat[len(names) :]:

@@ -55,6 +55,8 @@ class Ensemble:
         Rows fitted, and rows left out because their status is not ok.
     ceiling : float
         Highest R² that the noise between seeds allows; NaN where unknown.
+    maximize : bool
+        Whether large values of the metric are the good ones.
     """
 
     metric: str
@@ -66,6 +68,7 @@ class Ensemble:
     n_observations: int
     n_failed: int
     ceiling: float = float("nan")
+    maximize: bool = True
 
     @property
     def trust(self) -> Trust:
@@ -100,6 +103,7 @@ class Ensemble:
             "n_observations": self.n_observations,
             "n_failed": self.n_failed,
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
+            "maximize": self.maximize,
         }
         path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
 
@@ -119,13 +123,13 @@ def load(path: Path) -> Ensemble:
     if not path.is_file():
         raise FileNotFoundError(f"There is no ensemble at {path}; notebook 02_metamodel makes it.")
     plain = json.loads(path.read_text(encoding="utf-8"))
-    members = []
+    space, members = spaces.from_plain(plain["space"]), []
     for arrays in plain["members"]:
         tensors = [torch.tensor(a, dtype=torch.float64) for a in arrays]
-        members.append(_module(list(zip(tensors[::2], tensors[1::2]))))
+        members.append(_module(list(zip(tensors[::2], tensors[1::2])), space))
     return Ensemble(
         plain["metric"],
-        spaces.from_plain(plain["space"]),
+        space,
         members,
         pd.DataFrame.from_dict(plain["quality"], orient="index"),
         np.array(plain["held_out"], dtype=float),
@@ -133,6 +137,7 @@ def load(path: Path) -> Ensemble:
         plain["n_observations"],
         plain["n_failed"],
         float("nan") if plain.get("ceiling") is None else plain["ceiling"],
+        plain["maximize"],
     )
 
 
@@ -147,6 +152,7 @@ def fit(
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
     steps: int = 600,
     noise: float = float("nan"),
+    maximize: bool = True,
     seed: int = 0,
 ) -> Ensemble:
     """Fit an ensemble to observations.
@@ -174,6 +180,9 @@ def fit(
     noise : float
         Variance of the metric between seeds of one configuration, if known
         (`trust.noise_variance`); it sets the ceiling of R².
+    maximize : bool
+        Whether large values of the metric are the good ones, for what is
+        recommended.
     seed : int
 
     Returns
@@ -227,7 +236,7 @@ def fit(
     counts = torch.as_tensor(rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=n_members))
     decays = torch.full((n_members,), decay)
     networks = _train(x, target, counts.float(), int(n_h), int(d_h), decays, steps, generator)
-    members = [_member([p[k] for p in networks], mean, std) for k in range(n_members)]
+    members = [_member([p[k] for p in networks], mean, std, space) for k in range(n_members)]
     predicted = _predict(members, spaces.to_unit(space, rows))
     out_of_bag = np.where(counts == 0, predicted, np.nan)
     held_out = _mean_of_known(out_of_bag)
@@ -236,7 +245,7 @@ def fit(
     quality = pd.DataFrame(quality).T.astype({"n": int})
     n_failed = len(table) - len(rows)
     ceiling = 1 - noise / y.var()
-    return Ensemble(metric, space, members, quality, held_out, selection, len(y), n_failed, ceiling)
+    return Ensemble(metric, space, members, quality, held_out, selection, len(y), n_failed, ceiling, maximize)
 
 
 def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
@@ -301,17 +310,29 @@ def _forward(parameters: list[Tensor], x: Tensor) -> Tensor:
     return a.squeeze(2)
 
 
-def _member(parameters: list[Tensor], mean: float, std: float) -> nn.Sequential:
+def _member(parameters: list[Tensor], mean: float, std: float, space: ConfigurationSpace) -> nn.Sequential:
     layers = [(w.T.double().contiguous(), b[0].double()) for w, b in zip(parameters[::2], parameters[1::2])]
     weights, bias = layers[-1]
-    return _module([*layers[:-1], (weights * std, bias * std + mean)])
+    return _module([*layers[:-1], (weights * std, bias * std + mean)], space)
 
 
-def _module(layers: list[tuple[Tensor, Tensor]]) -> nn.Sequential:
+def _module(layers: list[tuple[Tensor, Tensor]], space: ConfigurationSpace) -> nn.Sequential:
     modules = []
     for weights, bias in layers:
         linear = nn.Linear(*reversed(weights.shape), dtype=torch.float64)
         linear.weight.data, linear.bias.data = weights, bias
         # Deep SHAP needs every activation to be a module of its own.
         modules += [linear, nn.Tanh()]
-    return nn.Sequential(*modules[:-1]).requires_grad_(False)
+    first = [_Settled(space)] if space.conditions else []
+    return nn.Sequential(*first, *modules[:-1]).requires_grad_(False)
+
+
+class _Settled(nn.Module):
+    """What conditions switch off makes no difference to a prediction; see `space.settled`."""
+
+    def __init__(self, space: ConfigurationSpace):
+        super().__init__()
+        self.space = space
+
+    def forward(self, unit: Tensor) -> Tensor:
+        return torch.as_tensor(spaces.settled(self.space, unit.detach().numpy()))

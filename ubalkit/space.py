@@ -7,9 +7,8 @@ its logarithm there, an integer or a choice owns an interval as long as it is
 probable. Constants have no coordinate.
 
 A hyperparameter that a condition switches off is missing (NaN or None) in a
-table. In the unit cube it stands at its default, whatever its coordinate: so
-what depends on it is the same as without it, and importance counts it where
-it is in force only.
+table. In the unit cube it stands at its default there, whatever its coordinate
+is, so that no prediction depends on it where it is not in force.
 """
 
 import copy
@@ -188,7 +187,7 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
 
 def active(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
     """Which hyperparameters the conditions leave in force at unit-cube coordinates; (n, d) of bool."""
-    return _vectors(space, unit)[1]
+    return _vectors(space, unit)[1] if space.conditions else np.ones(np.shape(unit), bool)
 
 
 def settled(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
