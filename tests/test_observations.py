@@ -122,7 +122,7 @@ def failed_in(change):
         (lambda t: pd.concat([t, t.loc[[3]]]), r"holds the index 3 more than once\.$"),
         (failed_in({(2, "status"): "done"}), r"^status = 'done'; ok and failed are allowed\.$"),
         (failed_in({(1, "test_accuracy"): np.nan}), r"^Row 1 has no number for test_accuracy though"),
-        (failed_in({(1, "beta_3"): np.nan}), r"^Row 1 has no number for beta_3 though"),
+        (failed_in({(1, "beta_3"): np.nan}), r"^Row 1 is not configuration 1 of the profile 'ci'; "),
         (failed_in({(4, "test_accuracy"): 1.01}), r"^Row 4 has test_accuracy = 1.01; accuracies lie in"),
         (failed_in({(4, "backprojection_accuracy"): -0.1}), r"^Row 4 has backprojection_accuracy = -0.1;"),
         (failed_in({(3, "beta_1"): 0.123}), r"^Row 3 is not configuration 3 of the profile 'ci'; "),

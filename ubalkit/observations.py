@@ -1,9 +1,9 @@
 """The observation table: one row a configuration, what was set and what came out.
 
-Columns: the hyperparameters in their order, ``test_accuracy``,
-``backprojection_accuracy`` and ``status`` (``ok``, or ``failed`` where the
-network diverged). The index, named ``index``, says which configuration of the
-profile a row is.
+Columns: the hyperparameters in their order, the metrics (of UBAL networks
+``test_accuracy`` and ``backprojection_accuracy``) and ``status`` (``ok``, or
+``failed``, where a network diverged for example). The index, named ``index``,
+says which configuration of the profile a row is.
 
 Two kinds of file hold tables. A recorded table is ``observations.csv`` with
 ``observations.json`` beside it, which says what made it. A chunk is one
@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ubalkit import experiment, profiles
 from ubalkit import space as spaces
-from ubalkit.profiles import Profile, from_settings
+from ubalkit.experiment import Experiment
+from ubalkit.profiles import METRICS, Profile
 
 __all__ = ["METRICS", "metric_values", "check", "usable", "write", "read", "write_chunk", "read_chunks"]
-
-METRICS = ("test_accuracy", "backprojection_accuracy")
 
 
 def _to_csv(table: pd.DataFrame) -> str:
@@ -57,8 +57,8 @@ def _write_atomically(path: Path, text: str) -> None:
         raise ValueError(f"{path} could not be written ({error.strerror}).") from error
 
 
-def check(table: pd.DataFrame, profile: Profile) -> pd.DataFrame:
-    """See that a table holds observations of a profile, and nothing else.
+def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
+    """See that a table holds observations of a profile or experiment, and nothing else.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def check(table: pd.DataFrame, profile: Profile) -> pd.DataFrame:
         are not those of the profile's configuration of that index.
     """
     names = spaces.names(profile.space)
-    missing = [c for c in [*names, *METRICS, "status"] if c not in table]
+    missing = [c for c in [*names, *profile.metrics, "status"] if c not in table]
     if missing:
         raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
     twice = table.index[table.index.duplicated()]
@@ -83,7 +83,7 @@ def check(table: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     if unknown:
         raise ValueError(f"status = {unknown.pop()!r}; ok and failed are allowed.")
     ok = table[table["status"] == "ok"]
-    for column in [*names, *METRICS]:
+    for column in profile.metrics:
         values = pd.to_numeric(ok[column], errors="coerce")
         if values.isna().any():
             row = values.index[values.isna()][0]
@@ -92,7 +92,7 @@ def check(table: pd.DataFrame, profile: Profile) -> pd.DataFrame:
             row = values.index[~values.between(0, 1)][0]
             raise ValueError(f"Row {row} has {column} = {values[row]:g}; accuracies lie in [0, 1].")
     drawn = spaces.sample(profile.space, profile.seed, table.index)
-    same = np.isclose(table[names].astype(float), drawn[names].astype(float), rtol=0, atol=1e-9)
+    same = np.column_stack([_same(table[name], drawn[name]) for name in names])
     if not same.all():
         row = table.index[~same.all(axis=1)][0]
         raise ValueError(
@@ -100,6 +100,13 @@ def check(table: pd.DataFrame, profile: Profile) -> pd.DataFrame:
             "the table was made with other settings."
         )
     return table
+
+
+def _same(read: pd.Series, drawn: pd.Series) -> np.ndarray:
+    numbers = [pd.to_numeric(values, errors="coerce").to_numpy(float) for values in (read, drawn)]
+    words = [values.astype(str).to_numpy() for values in (read, drawn)]
+    absent = (read.isna() & drawn.isna()).to_numpy()
+    return np.isclose(*numbers, rtol=1e-9, atol=1e-9) | (words[0] == words[1]) | absent
 
 
 def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
@@ -111,7 +118,7 @@ def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
         For a metric that the table does not have.
     """
     if metric not in table:
-        known = [c for c in table if c in METRICS] or list(METRICS)
+        known = [c for c in table if c in METRICS] or list(table.select_dtypes("number")) or list(METRICS)
         raise ValueError(f"Unknown metric {metric!r}; the table has {', '.join(known)}.")
     return table[metric]
 
@@ -140,7 +147,7 @@ def write(table: pd.DataFrame, path: Path, **provenance) -> None:
     _write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
 
 
-def read(path: Path, profile: Profile | None = None) -> pd.DataFrame:
+def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFrame:
     """Read a table; check its SHA-256, its rows and, with a profile, that it is the profile's.
 
     Returns
@@ -172,12 +179,13 @@ def read(path: Path, profile: Profile | None = None) -> pd.DataFrame:
     if profile is not None and about.get("fingerprint") != profile.fingerprint:
         raise ValueError(f"{path} was made with other settings than the profile {profile.name!r} has.")
     if "space" in about and about.get("sampler", "random") == "random":
-        check(table, from_settings(about))
+        known = experiment if "directions" in about else profiles
+        check(table, known.from_settings(about))
     table.attrs["about"] = about
     return table
 
 
-def write_chunk(table: pd.DataFrame, folder: Path, profile: Profile) -> Path:
+def write_chunk(table: pd.DataFrame, folder: Path, profile: Profile | Experiment) -> Path:
     """Write the rows of one finished chunk, whole or not at all."""
     text = _to_csv(table)
     whole = {"fingerprint": profile.fingerprint, "sha256": _sha256(text), "csv": text}
@@ -186,7 +194,7 @@ def write_chunk(table: pd.DataFrame, folder: Path, profile: Profile) -> Path:
     return path
 
 
-def read_chunks(folder: Path, profile: Profile) -> pd.DataFrame:
+def read_chunks(folder: Path, profile: Profile | Experiment) -> pd.DataFrame:
     """All rows that the chunk files of a folder hold, in the order of their indices.
 
     A damaged file is reported in a warning, renamed and left out, so that its

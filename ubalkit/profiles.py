@@ -11,7 +11,10 @@ from ConfigSpace import ConfigurationSpace
 from ubalkit import paths
 from ubalkit import space as spaces
 
-__all__ = ["Profile", "default", "find", "from_settings", "get", "NAMES"]
+__all__ = ["Profile", "default", "find", "from_settings", "get", "METRICS", "NAMES"]
+
+#: What is measured of every UBAL network, both to be maximised.
+METRICS = ("test_accuracy", "backprojection_accuracy")
 
 
 # Settings that no row depends on; and the space, which is written apart.
@@ -85,6 +88,11 @@ class Profile:
     n_trials: int = 25
     n_members: int = 10
     live: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics: `METRICS`."""
+        return METRICS
 
     @property
     def fingerprint(self) -> str:

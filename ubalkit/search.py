@@ -18,6 +18,7 @@ import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ import torch
 import ubalkit
 from ubalkit import datasets, observations, paths, profiles
 from ubalkit import space as spaces
+from ubalkit.experiment import Experiment
 from ubalkit.profiles import Profile
 from ubalkit.ubal import UBAL
 
@@ -121,8 +123,8 @@ def _layers(profile: Profile, data: datasets.Dataset) -> list[int]:
     return [data.x_train.shape[1], *profile.hidden, data.n_classes]
 
 
-def evaluate(profile: Profile, indices: Sequence[int], *, device="cpu") -> pd.DataFrame:
-    """Train and measure some configurations of a profile, side by side.
+def evaluate(profile: Profile | Experiment, indices: Sequence[int], *, device="cpu") -> pd.DataFrame:
+    """Train and measure some configurations of a profile, side by side, or evaluate some of an experiment.
 
     Parameters
     ----------
@@ -135,6 +137,8 @@ def evaluate(profile: Profile, indices: Sequence[int], *, device="cpu") -> pd.Da
     DataFrame
         Observations, one row an index; see `ubalkit.observations`.
     """
+    if isinstance(profile, Experiment):
+        return profile.evaluate(indices)
     return measure(profile, configurations(profile, indices), device=device)
 
 
@@ -180,7 +184,7 @@ def repeats(profile: Profile, n: int = 40, n_seeds: int = 4, *, device="cpu") ->
 
 
 def run(
-    profile: Profile,
+    profile: Profile | Experiment,
     n: int | None = None,
     *,
     first: int = 0,
@@ -199,6 +203,8 @@ def run(
 
     Parameters
     ----------
+    profile : Profile or Experiment
+        UBAL networks, or an objective of one's own.
     n : int, optional
         How many; the profile's own number by default.
     first : int
@@ -300,10 +306,10 @@ def verify(
     with one_thread():
         again = pd.concat([evaluate(profile, [int(i)], device=device) for i in picked])
     both = {"recorded": table.loc[picked], "again": again}
-    frame = pd.concat({k: t[list(observations.METRICS)].stack() for k, t in both.items()}, axis=1)
+    frame = pd.concat({k: t[list(profile.metrics)].stack() for k, t in both.items()}, axis=1)
     frame.index.names = ["index", "metric"]
     frame["difference"] = frame["again"] - frame["recorded"]
-    allowed = frame.index.get_level_values("metric").map(TOLERANCE)
+    allowed = [TOLERANCE.get(metric, 1e-6) for metric in frame.index.get_level_values("metric")]
     frame["holds"] = (frame["difference"].abs() <= allowed) | frame[["recorded", "again"]].isna().all(axis=1)
     return frame
 
@@ -332,10 +338,20 @@ def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     try:
-        for future in as_completed([pool.submit(evaluate, profile, piece) for piece in pieces]):
+        work = functools.partial(evaluate, profile)
+        if isinstance(profile, Experiment):
+            # An objective may be defined in a notebook, where pickle does not find it.
+            import cloudpickle
+
+            work = functools.partial(_evaluate_packed, cloudpickle.dumps(profile))
+        for future in as_completed([pool.submit(work, piece) for piece in pieces]):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _evaluate_packed(packed: bytes, indices: Sequence[int]) -> pd.DataFrame:
+    return pickle.loads(packed).evaluate(indices)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,182 @@
+"""Objectives of one's own: the same rows however searched, failures counted, nothing finished lost."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float, Integer
+
+from ubalkit import decomposition, metamodel, observations, search
+from ubalkit.experiment import Experiment, from_settings
+
+
+def space():
+    space = ConfigurationSpace(name="toy")
+    kind, rate = Categorical("kind", ["a", "b"]), Float("rate", (1e-3, 1.0), log=True)
+    depth = Integer("depth", (1, 4))
+    space.add([kind, rate, depth])
+    space.add(EqualsCondition(depth, kind, "b"))
+    return space
+
+
+def score(configuration, seed):
+    noise = np.random.default_rng(seed).normal(0, 0.01)
+    return {"loss": np.log10(configuration["rate"]) ** 2 + configuration.get("depth", 0) + noise, "size": 1.0}
+
+
+def experiment(objective=score, **changes):
+    directions = {"loss": "minimize", "size": "maximize"}
+    return Experiment(
+        "toy", objective, space(), **{"directions": directions, "n_configurations": 12, **changes}
+    )
+
+
+def run(experiment, folder, **how):
+    return search.run(experiment, folder=folder, **{"workers": 1, "progress": False, **how})
+
+
+def test_a_search_gives_the_hyperparameters_the_metrics_and_how_it_went(tmp_path):
+    table = run(experiment(), tmp_path)
+    assert list(table) == ["kind", "rate", "depth", "loss", "size", "status", "why"]
+    assert (table["status"] == "ok").all() and table["kind"].nunique() == 2
+    expected = np.log10(table["rate"]) ** 2 + table["depth"].fillna(0)
+    np.testing.assert_allclose(table["loss"], expected, atol=0.06)
+    assert table["depth"].isna().equals(table["kind"] == "a")
+
+
+@pytest.mark.parametrize("how", [{"chunk": 5}, {"workers": 2, "chunk": 3}], ids=["chunks", "processes"])
+def test_the_table_is_the_same_however_it_is_searched(tmp_path, how):
+    # A closure, which plain pickle refuses: as functions in notebooks are.
+    shift = 2.0
+    shifted = experiment(lambda c, seed: {"loss": score(c, seed)["loss"] + shift, "size": 1})
+    whole = run(shifted, tmp_path / "whole")
+    pd.testing.assert_frame_equal(run(shifted, tmp_path / "cut", **how), whole, check_exact=True)
+
+
+def test_configurations_hold_what_is_active_as_plain_python_values(tmp_path):
+    seen = []
+
+    def spy(configuration, seed):
+        seen.append((configuration, seed))
+        return {"loss": 0, "size": 0}
+
+    run(experiment(spy), tmp_path)
+    for configuration, seed in seen:
+        assert ("depth" in configuration) == (configuration["kind"] == "b")
+        assert {type(v) for v in configuration.values()} <= {str, float, int}
+        assert isinstance(seed, int)
+    assert len({seed for _, seed in seen}) == 12
+    assert json.dumps([c for c, _ in seen])
+
+
+def test_failures_are_rows_that_say_why(tmp_path):
+    def fragile(configuration, seed):
+        if configuration["kind"] == "a":
+            raise RuntimeError("no such kind")
+        return {
+            "loss": np.nan if configuration["depth"] == 1 else 1.0,
+            "size": "large" if configuration["depth"] == 2 else 2,
+        }
+
+    table = run(experiment(fragile, n_configurations=30), tmp_path)
+    assert set(table.loc[table["kind"] == "a", "why"]) == {"RuntimeError: no such kind"}
+    assert set(table.loc[table["depth"] == 1, "why"]) == {"loss = nan"}
+    assert table.loc[table["depth"] == 2, "why"].str.contains("which is no number").all()
+    ok = table["kind"].eq("b") & table["depth"].gt(2)
+    assert table["status"].map({"ok": True, "failed": False}).equals(ok)
+    assert table.loc[~ok, ["loss", "size"]].isna().all(axis=None)
+
+
+def test_other_metrics_stop_the_search_and_lose_nothing(tmp_path):
+    calls = []
+
+    def fickle(configuration, seed):
+        calls.append(seed)
+        return {"loss": 1.0, "size": 2.0} if len(calls) <= 5 else {"loss": 1.0}
+
+    with pytest.raises(ValueError, match=r"metrics loss for configuration 5; loss, size are wanted"):
+        run(experiment(fickle), tmp_path)
+    assert len(observations.read_chunks(tmp_path, experiment())) == 5
+    assert len(run(experiment(), tmp_path)) == 12
+
+
+def test_one_metric_may_be_a_number(tmp_path):
+    single = experiment(lambda c, seed: np.float32(0.5), directions={"score": "maximize"})
+    assert set(run(single, tmp_path)["score"]) == {0.5}
+
+
+def test_a_configuration_that_hangs_is_given_up(tmp_path):
+    never = threading.Event()
+
+    def hangs(configuration, seed):
+        try:
+            if configuration["kind"] == "a":
+                never.wait()
+        except Exception:  # an objective that catches what it can
+            pass
+        return {"loss": 1.0, "size": 1.0}
+
+    start = time.monotonic()
+    table = run(experiment(hangs, time_limit=0.05), tmp_path)
+    assert time.monotonic() - start < 20
+    assert set(table.loc[table["kind"] == "a", "why"]) == {"took longer than 0.05 s"}
+    assert (table.loc[table["kind"] == "b", "status"] == "ok").all()
+
+
+def test_rows_of_another_version_are_not_taken_for_rows_of_this_one(tmp_path):
+    run(experiment(), tmp_path)
+    with pytest.raises(ValueError, match="made with other settings"):
+        run(experiment(version="2"), tmp_path)
+
+
+def test_a_recorded_table_is_checked_against_its_experiment(tmp_path):
+    table, path = run(experiment(), tmp_path), tmp_path / "observations.csv"
+    observations.write(table, path, **search.provenance(experiment()))
+    again = observations.read(path, experiment())
+    assert again["loss"].equals(table["loss"])
+    assert from_settings(again.attrs["about"]).fingerprint == experiment().fingerprint
+    observations.write(table.assign(rate=0.5), path, **search.provenance(experiment()))
+    with pytest.raises(ValueError, match="Row 0 is not configuration 0"):
+        observations.read(path)
+    assert search.verify(experiment(), table, 2)["holds"].all()
+    worse = table.assign(loss=table["loss"] + 1e-3)
+    assert not search.verify(experiment(), worse, 2)["holds"].xs("loss", level="metric").any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"directions": {}}, "each metric is to maximize or minimize"),
+        ({"directions": {"loss": "down"}}, "each metric is to maximize or minimize"),
+        ({"directions": {"rate": "minimize"}}, "'rate' cannot name a metric"),
+        ({"directions": {"status": "minimize"}}, "'status' cannot name a metric"),
+        ({"time_limit": 0}, "must be positive"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        experiment(**changes)
+
+
+def test_what_conditions_switch_off_has_no_effect_there(tmp_path):
+    table = run(experiment(n_configurations=150), tmp_path)
+    ensemble = metamodel.fit(table, "loss", space(), n_members=3, maximize=False)
+    off = table[table["kind"] == "a"]
+    for depth in (1, 4):
+        np.testing.assert_array_equal(ensemble.predict(off.assign(depth=depth)), ensemble.predict(off))
+    on = table[table["kind"] == "b"]
+    assert np.abs(ensemble.predict(on.assign(depth=4)) - ensemble.predict(on.assign(depth=1))).min() > 1
+    # Exactly: base and effects still add up to the predictions.
+    dec = decomposition.decompose(ensemble, table.head(20))
+    assert np.abs(dec.remainder).max() < 1e-10
+    with pytest.raises(ValueError, match="Deep SHAP cannot follow conditions"):
+        from ubalkit import attribution
+
+        attribution.deep_shap(ensemble, table)
+    ensemble.save(tmp_path / "ensemble.json")
+    np.testing.assert_allclose(
+        metamodel.load(tmp_path / "ensemble.json").predict(table), ensemble.predict(table)
+    )
