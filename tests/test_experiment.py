@@ -66,7 +66,8 @@ def test_configurations_hold_what_is_active_as_plain_python_values(tmp_path):
     run(experiment(spy), tmp_path)
     for configuration, seed in seen:
         assert ("depth" in configuration) == (configuration["kind"] == "b")
-        assert {type(v) for v in configuration.values()} <= {str, float, int}
+        types = {"kind": str, "rate": float, "depth": int}
+        assert all(type(v) is types[k] for k, v in configuration.items())
         assert isinstance(seed, int)
     assert len({seed for _, seed in seen}) == 12
     assert json.dumps([c for c, _ in seen])

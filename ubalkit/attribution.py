@@ -111,7 +111,9 @@ class Attribution:
         window = window * spaces.active(self.ensemble.space, self.unit)[:, j]
 
         def means(values, weights):
-            return np.stack([weights * values, weights * np.abs(values)]) @ window.T / (window @ weights)
+            # Where nothing is seen, of what is never active, say, the effect is zero.
+            seen = np.maximum(window @ weights, np.finfo(float).tiny)
+            return np.stack([weights * values, weights * np.abs(values)]) @ window.T / seen
 
         return uncertainty.estimate(
             means, self.member_values[:, :, j], resample_rows=self.random, n_resamples=200

@@ -395,8 +395,11 @@ def _game(member: nn.Module, x: Tensor, background: Tensor, sets: Sequence[tuple
         held[k, list(s)] = True
     with torch.no_grad():
         if not _is_mlp(member):
-            mixed = (torch.where(held[:, None], point, background).flatten(0, 1) for point in x)
-            return torch.stack([member(rows).view(len(sets), -1).mean(1) for rows in mixed])
+            # As many rows at once as make the overhead of a call small.
+            parts = x.split(-(-(2**16) // (len(sets) * len(background))))
+            mixed = (torch.where(held[:, None], part[:, None, None], background) for part in parts)
+            means = [member(rows.flatten(0, 2)).view(rows.shape[:3]).mean(2) for rows in mixed]
+            return torch.cat(means)
         (first, bias), *middle, (last, last_bias) = _logistic(member)
         # The first layer is linear: its part of the background is computed once.
         of_background = torch.where(held, 0, background[:, None]) @ first.T + bias

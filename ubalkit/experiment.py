@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import space as spaces
 
@@ -108,10 +109,15 @@ class Experiment:
         table = spaces.sample(self.space, self.seed, indices)
         outcomes = []
         for index, row in zip(table.index, table.astype(object).to_dict("records")):
-            configuration = {k: _native(v) for k, v in row.items() if not pd.isna(v)}
+            configuration = {k: self._native(k, v) for k, v in row.items() if not pd.isna(v)}
             seed = int(np.random.default_rng([self.seed, index, 1]).integers(2**32))
             outcomes.append(self._outcome(index, configuration, seed))
         return table.join(pd.DataFrame(outcomes, index=table.index))
+
+    def _native(self, name: str, value):
+        # Beside missing values a table holds integers as floats.
+        value = int(value) if isinstance(self.space[name], IntegerHyperparameter) else value
+        return value.item() if isinstance(value, np.generic) else value
 
     def _outcome(self, index: int, configuration: dict, seed: int) -> dict:
         nothing = dict.fromkeys(self.metrics, math.nan)
@@ -141,10 +147,6 @@ def from_settings(settings: Mapping) -> Experiment:
     """The experiment that a file's settings describe, without its objective."""
     known = {key: settings[key] for key in ("name", "directions", "seed", "version")}
     return Experiment(objective=None, space=spaces.from_plain(settings["space"]), **known)
-
-
-def _native(value):
-    return value.item() if isinstance(value, np.generic) else value
 
 
 class _OverTime(BaseException):

@@ -260,6 +260,7 @@ def compare(
     *,
     ours: Mapping[str, pd.Series] | None = None,
     methods: Mapping[str, Callable[..., pd.Series]] = METHODS,
+    maximize: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Shares of importance by every method, on the same observations.
@@ -272,6 +273,8 @@ def compare(
         Importances by hyperparameter from elsewhere; the first columns.
     methods : mapping of name to function
         Called as ``function(table, metric, space, seed=seed)``.
+    maximize : bool
+        For `ped_anova`, which alone depends on it.
     seed : int
 
     Returns
@@ -297,7 +300,9 @@ def compare(
             raise ValueError(f"{method} has no importance of {', '.join(missing)}.")
     # The failed rows were warned of above, once.
     rows = table[table["status"] == "ok"]
-    columns |= {name: method(rows, metric, space, seed=seed) for name, method in methods.items()}
+    for name, method in methods.items():
+        which = {} if method is not ped_anova else {"maximize": maximize}
+        columns[name] = method(rows, metric, space, seed=seed, **which)
     index = pd.Index(names, name="hyperparameter")
     frame = pd.DataFrame({name: weights.reindex(index) for name, weights in columns.items()}).clip(lower=0)
     shares = frame / frame.sum().replace(0, np.nan)

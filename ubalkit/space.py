@@ -215,12 +215,16 @@ def bound(space: ConfigurationSpace) -> set[str]:
 
 
 def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Configurations as ConfigSpace's own vectors, (n_hyperparameters, n), and what is active, (n, d)."""
-    vectors, on = np.zeros((len(space), len(unit))), {}
+    """Configurations as ConfigSpace's own vectors, (n_hyperparameters, n), and what is active, (n, d).
+
+    Only those are filled in that conditions or forbidden clauses ask for.
+    """
+    vectors, on, needed = np.zeros((len(space), len(unit))), {}, bound(space)
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
         hp = space[name]
-        place = _place(hp, u) if _is_discrete(hp) else hp.to_vector(_to_value(hp, u))
-        vectors[space.index_of[name]] = place
+        if name in needed:
+            place = _place(hp, u) if _is_discrete(hp) else hp.to_vector(_to_value(hp, u))
+            vectors[space.index_of[name]] = place
     for name in space:  # parents first
         on[name] = np.ones(len(unit), bool)
         for condition in space.parent_conditions_of[name]:
