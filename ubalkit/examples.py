@@ -1,7 +1,7 @@
 """Two objectives to try the method on: hyperparameters of other models, of every kind.
 
 Both read scikit-learn's digits. ``search.run(examples.svm())`` makes the
-trials that `data/svm` holds and notebook 5 explains.
+trials that ``data/svm`` holds and notebook 5 explains.
 """
 
 import torch
@@ -18,7 +18,7 @@ from ConfigSpace import (
 from ubalkit import datasets
 from ubalkit.experiment import Experiment
 
-__all__ = ["svm", "torch_mlp"]
+__all__ = ["svm", "torch_mlp", "ALL"]
 
 
 def svm() -> Experiment:
@@ -83,3 +83,6 @@ def _torch_mlp(configuration: dict, seed: int) -> dict[str, float]:
         scores = model(data.x_test)
     accuracy = (scores.argmax(1) == data.y_test).double().mean()
     return {"accuracy": accuracy.item(), "loss": loss(scores, data.y_test).item()}
+
+
+ALL = {"svm": svm, "torch_mlp": torch_mlp}

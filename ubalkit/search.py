@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 
 import ubalkit
-from ubalkit import datasets, observations, paths, profiles
+from ubalkit import datasets, examples, observations, paths, profiles
 from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
 from ubalkit.profiles import Profile
@@ -417,7 +417,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m ubalkit.search", description="Search a range of configurations."
     )
     parser.add_argument(
-        "--profile", required=True, help=f"one of {', '.join(profiles.NAMES)}, or a JSON file of settings"
+        "--profile",
+        required=True,
+        help=f"one of {', '.join(profiles.NAMES)}, an example ({', '.join(examples.ALL)}), or a JSON file of "
+        "settings",
     )
     parser.add_argument("--first", type=int, default=0, help="index of the first configuration")
     parser.add_argument("--count", type=int, help="how many; the profile's number by default")
@@ -431,7 +434,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        profile = profiles.find(given.profile)
+        example = examples.ALL.get(given.profile)
+        profile = example() if example else profiles.find(given.profile)
         out = given.out or paths.runs(profile.name)
         if given.verify is not None:
             folder = given.out or paths.data(profile.name)
