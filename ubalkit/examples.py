@@ -21,8 +21,26 @@ from ubalkit.experiment import Experiment
 __all__ = ["svm", "torch_mlp", "ALL"]
 
 
-def svm() -> Experiment:
-    """A support vector machine of scikit-learn: choices, conditions, logarithms and an integer."""
+def svm(space: ConfigurationSpace | None = None, name: str = "svm") -> Experiment:
+    """A support vector machine of scikit-learn: choices, conditions, logarithms and an integer.
+
+    Parameters
+    ----------
+    space : ConfigurationSpace, optional
+        A smaller one, for example.
+    name : str
+
+    Returns
+    -------
+    Experiment
+        Its metric is the ``accuracy`` on test images.
+    """
+    return Experiment(
+        name, _svm, space or _svm_space(), {"accuracy": "maximize"}, n_configurations=500, chunk=25
+    )
+
+
+def _svm_space() -> ConfigurationSpace:
     space = ConfigurationSpace(name="svm")
     kernel = Categorical("kernel", ["rbf", "poly", "linear"])
     gamma, degree = Float("gamma", (1e-5, 1.0), log=True), Integer("degree", (2, 5))
@@ -30,7 +48,7 @@ def svm() -> Experiment:
     shrinking, tolerance = Categorical("shrinking", ["yes", "no"]), Float("tol", (1e-5, 1e-1), log=True)
     space.add([kernel, cost, gamma, degree, scaling, shrinking, tolerance])
     space.add(InCondition(gamma, kernel, ["rbf", "poly"]), EqualsCondition(degree, kernel, "poly"))
-    return Experiment("svm", _svm, space, {"accuracy": "maximize"}, n_configurations=500, chunk=25)
+    return space
 
 
 def _svm(configuration: dict, seed: int) -> float:

@@ -2,7 +2,8 @@
 
 ``python -m ubalkit.pipeline --profile digits`` writes everything into the
 runs of the profile; with ``--publish`` the figures are copied into
-``figures/``.
+``figures/``. ``--own trials.csv --metric accuracy`` explains trials of one's
+own and writes a report that can be mailed.
 """
 
 import argparse
@@ -13,9 +14,12 @@ from pathlib import Path
 
 from ubalkit import paths, profiles
 
-__all__ = ["NOTEBOOKS", "run", "publish"]
+__all__ = ["NOTEBOOKS", "OWN", "run", "own", "publish"]
 
 NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
+
+#: Runs for trials of one's own, not for a profile.
+OWN = "05_your_own_model"
 
 #: Tables behind the figures that are published beside them.
 FRAMES = ("fig3_curves", "importance", "effects", "coupling", "methods", "convergence")
@@ -54,45 +58,85 @@ def run(
     papermill.PapermillExecutionError
         If a cell raises.
     """
-    import papermill
-
     profiles.get(profile)
     parameters = dict(parameters or {})
     unknown = [name for name in notebooks if name not in NOTEBOOKS]
     unknown += [name for name in parameters if name not in notebooks]
     if unknown:
         raise ValueError(f"Unknown notebook {unknown[0]!r}; there are {', '.join(NOTEBOOKS)}.")
-    plan = []
-    for name in notebooks:
-        source = paths.notebooks() / f"{name}.ipynb"
-        given = {"profile_name": profile, **parameters.get(name, {})}
-        # papermill itself only warns of a parameter that a notebook lacks.
-        known = papermill.inspect_notebook(str(source))
-        for parameter in given:
-            if parameter not in known:
-                raise ValueError(
-                    f"The notebook {name} has no parameter {parameter!r}; it has {', '.join(known)}."
-                )
-        plan.append((source, given))
+    plan = [_checked(name, {"profile_name": profile, **parameters.get(name, {})}) for name in notebooks]
     folder = paths.writable(paths.runs(profile) / "notebooks")
-    executed = []
-    for source, given in plan:
-        start = time.perf_counter()
-        target = folder / source.name
-        papermill.execute_notebook(
-            str(source), str(target), given, cwd=str(paths.notebooks()), progress_bar=progress
-        )
-        print(f"{source.stem}: {time.perf_counter() - start:.0f} s", flush=True)
-        executed.append(target)
-    return executed
+    return [_execute(source, given, folder, progress) for source, given in plan]
+
+
+def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
+    """Explain trials of one's own: execute notebook 5, and make a report of it.
+
+    Parameters
+    ----------
+    progress : bool
+    **parameters
+        Of the notebook: ``source``, ``metric``, ``direction``, ``name`` and so
+        on; by default the recorded search of a support vector machine.
+
+    Returns
+    -------
+    notebook, report : Path
+        The executed copy; and the same as HTML without code, figures within,
+        in one file that can be mailed.
+
+    Raises
+    ------
+    ValueError
+        For a parameter that the notebook does not have.
+    papermill.PapermillExecutionError
+        If a cell raises; its last line says why.
+    """
+    from nbconvert import HTMLExporter
+
+    source, given = _checked(OWN, parameters)
+    runs = paths.runs(given.get("name", "svm"))
+    executed = _execute(source, given, paths.writable(runs / "notebooks"), progress)
+    html, _ = HTMLExporter(exclude_input=True, exclude_input_prompt=True).from_filename(str(executed))
+    report = runs / "report.html"
+    report.write_text(html, encoding="utf-8")
+    return executed, report
+
+
+def _checked(name: str, given: Mapping) -> tuple[Path, Mapping]:
+    import papermill
+
+    source = paths.notebooks() / f"{name}.ipynb"
+    # papermill itself only warns of a parameter that a notebook lacks.
+    known = papermill.inspect_notebook(str(source))
+    for parameter in given:
+        if parameter not in known:
+            raise ValueError(
+                f"The notebook {name} has no parameter {parameter!r}; it has {', '.join(known)}."
+            )
+    return source, given
+
+
+def _execute(source: Path, given: Mapping, folder: Path, progress: bool) -> Path:
+    import papermill
+
+    start = time.perf_counter()
+    target = folder / source.name
+    papermill.execute_notebook(
+        str(source), str(target), given, cwd=str(paths.notebooks()), progress_bar=progress
+    )
+    print(f"{source.stem}: {time.perf_counter() - start:.0f} s", flush=True)
+    return target
 
 
 def publish(profile: str) -> list[Path]:
     """Copy what a profile's runs show: figures and their frames into ``figures/``, claims into ``data/``."""
     folder, runs = paths.writable(paths.figures()), paths.runs(profile)
-    frames = [runs / f"{name}.csv" for name in FRAMES]
+    frames = [path for name in FRAMES if (path := runs / f"{name}.csv").is_file()]
     made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), *frames]
     copies = [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
+    if not (runs / "claims.csv").is_file():
+        return copies
     data = paths.writable(paths.data(profile))
     return [*copies, Path(shutil.copy(runs / "claims.csv", data / "claims.csv"))]
 
@@ -104,14 +148,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--profile", help=f"one of {', '.join(profiles.NAMES)}; the best recorded by default")
     parser.add_argument("--publish", action="store_true", help="copy the figures into figures/")
+    parser.add_argument(
+        "--own", metavar="SOURCE", help="a CSV file of trials, or the URL of an Optuna storage"
+    )
+    for name in ("metric", "direction", "name", "study-name"):
+        parser.add_argument(f"--{name}", help="for --own; see notebook 5")
     given = parser.parse_args(arguments)
     try:
+        if given.own:
+            chosen = {n: getattr(given, n) for n in ("metric", "direction", "name", "study_name")}
+            chosen = {"name": "own", **{n: v for n, v in chosen.items() if v is not None}}
+            source = given.own if "://" in given.own else str(Path(given.own).resolve())
+            print(*own(source=source, progress=True, **chosen), sep="\n")
+            return
         profile = given.profile or profiles.default()
         run(profile, progress=True)
+        own(progress=True)
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     if given.publish:
-        for path in publish(profile):
+        for path in [*publish(profile), *publish("svm")]:
             print(path)
 
 
