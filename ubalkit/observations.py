@@ -25,10 +25,8 @@ from ubalkit import space as spaces
 from ubalkit.profiles import Profile, from_settings
 from ubalkit.trials import from_csv, from_frame, from_optuna, from_sklearn
 
-__all__ = [
-    *("METRICS", "metric_values", "check", "usable", "write", "read", "write_chunk", "read_chunks"),
-    *("from_frame", "from_csv", "from_optuna", "from_sklearn"),
-]
+__all__ = ["METRICS", "metric_values", "check", "usable", "write", "read", "write_chunk", "read_chunks"]
+__all__ += ["from_frame", "from_csv", "from_optuna", "from_sklearn"]
 
 METRICS = ("test_accuracy", "backprojection_accuracy")
 

@@ -10,8 +10,9 @@ One rule for every source:
   hyperparameters with other metrics are repetitions: all are kept, their
   difference is noise.
 - A hyperparameter that nothing declares is inferred. Numbers: the range
-  observed, logarithmic if all are positive and the largest is at least 100
-  times the smallest; integers if all are whole and some written without a
+  observed, rounded outwards to three digits unless they are integers, and
+  logarithmic if all are positive and the largest is at least 100 times the
+  smallest; integers if all are whole and some written without a
   decimal point or missing. True, false, None and text: choices. One value
   alone: a constant.
 - A step makes an ordinal of up to 20 values; of more, the range without it.
@@ -24,6 +25,7 @@ One rule for every source:
 
 import contextlib
 import csv
+import decimal
 import io
 import math
 import re
@@ -38,10 +40,8 @@ from ConfigSpace.hyperparameters import FloatHyperparameter, IntegerHyperparamet
 
 from ubalkit import space as spaces
 
-__all__ = [
-    *("Trials", "from_frame", "from_csv", "from_optuna", "from_sklearn"),
-    *("optuna_distributions", "to_deepcave"),
-]
+__all__ = ["Trials", "from_frame", "from_csv", "from_optuna", "from_sklearn"]
+__all__ += ["optuna_distributions", "to_deepcave"]
 
 _MISSING, _MANY = float("nan"), 20
 _STATUS = {
@@ -122,7 +122,8 @@ def from_frame(
         if name in columns:
             raise ValueError(f"The table has two columns {name!r}.")
         columns[name] = [_cell(value) for value in frame.iloc[:, k]]
-    numbers = list(frame.index) if frame.index.name == "index" else columns.pop("index", range(len(frame)))
+    index = frame.index if frame.index.name == "index" else columns.pop("index", range(len(frame)))
+    numbers = [_number(_plain(number)) for number in index]
     status = status or ("status" if "status" in columns else None)
     if status is not None and status not in columns:
         raise ValueError(f"The table has no column {status!r}; it has {', '.join(columns)}.")
@@ -375,9 +376,10 @@ def _trials(
             raise ValueError(f"There is no column {name!r} to use; there are {', '.join(columns)}.")
         if name in ("status", "index") or (name in names and name in metrics):
             raise ValueError(f"The name {name!r} has a meaning of its own here: rename this column.")
-    rows = pd.Index(numbers, name="index")
-    if not (rows.is_unique and (rows.empty or pd.api.types.is_integer_dtype(rows.infer_objects()))):
+    rows = pd.Index(numbers, name="index", dtype=object)
+    if not (rows.is_unique and all(isinstance(number, int) for number in numbers)):
         raise ValueError("The column index must number the trials, each by a whole number of its own.")
+    rows = rows.astype("int64")
     ignored = [n for n in columns if n not in [*names, *metrics]]
     report = [*found, ("columns ignored", len(ignored), ", ".join(ignored))]
 
@@ -451,9 +453,9 @@ def _settings(columns, rows, ok, space, declared, table):
             continue
         condition = None if own else _condition(space[name], made, taken, absent, ok)
         if condition is None:
+            what = f"{name} is missing in {absent[name].sum()} finished trials and nothing tells when"
             raise ValueError(
-                f"{name} is missing in {absent[name].sum()} finished trials and nothing tells when: give a "
-                "ConfigurationSpace with its condition, or name the hyperparameters without it."
+                f"{what}: give a space with its condition, or name the hyperparameters without it."
             )
         space.add(condition)
         report.append((f"{name} missing", absent[name].sum(), f"taken as conditional: {condition}"))
@@ -471,7 +473,11 @@ def _condition(child, others, columns, absent, ok):
     for hp in sorted(others, key=lambda hp: hasattr(hp, "lower")):
         gone, lost = absent[child.name], absent[hp.name]
         # What is missing with its parent is missing elsewhere too: conditions make no circle.
-        if isinstance(hp, (Constant, FloatHyperparameter)) or (lost & ~gone).any() or lost.sum() == gone.sum():
+        if (
+            isinstance(hp, (Constant, FloatHyperparameter))
+            or (lost & ~gone).any()
+            or lost.sum() == gone.sum()
+        ):
             continue
         on, off = columns[hp.name][ok & ~gone], columns[hp.name][gone & ~lost]
         if isinstance(hp, IntegerHyperparameter):
@@ -496,18 +502,18 @@ def _guess(name, values, table):
         whole = len(present) < len(values) or any(isinstance(n, int) for n in numbers)
         kind = int if whole and all(float(n).is_integer() for n in numbers) else float
         low, high = kind(min(numbers)), kind(max(numbers))
+        if kind is float and low < high:
+            low, high = _round(low, decimal.ROUND_FLOOR), _round(high, decimal.ROUND_CEILING)
         span = (low, high, "log") if 0 < 100 * low <= high else (low, high)
         return low if low == high else span
     # Text among numbers, decimal commas and names of runs are no choices.
-    elif table and (
-        0 < 2 * len(words) <= len(present)
-        or any(re.fullmatch(r"[-+]?\d+,\d+", v) for v in words)
-        or len(set(words)) > max(_MANY, len(present) / 2)
-    ):
-        raise ValueError(
-            f"{name} holds {words[0]!r} and {len(set(words)) - 1} other texts: correct it, give its choices in "
-            "space, or name the columns to use in hyperparameters."
-        )
+    elif table and words:
+        many = 2 * len(words) <= len(present) or len(set(words)) > max(_MANY, len(present) / 2)
+        if many or any(re.fullmatch(r"[-+]?\d+,\d+", word) for word in words):
+            what = f"{name} holds {words[0]!r} and {len(set(words)) - 1} other texts"
+            raise ValueError(
+                f"{what}: correct it, give its choices in space, or leave it out of hyperparameters."
+            )
     choices = sorted(set(present), key=lambda v: (type(v).__name__, v))
     return choices if len(choices) > 1 else choices[0]
 
@@ -530,23 +536,25 @@ def _hyperparameter(name, spec, values, position):
     """The hyperparameter that a range, choices or one value mean."""
     meta = {"position": position}
     try:
-        if isinstance(spec, tuple):
-            low, high, step = spec if len(spec) == 3 else (*spec, None)
-            numbers = [low, high, *(n for n in map(_number, values) if n is not None and math.isfinite(n))]
-            whole = all(float(n).is_integer() for n in numbers) and not isinstance(low + high, float)
-            if step not in (None, "log") and (high - low) / step < _MANY:
-                grid = [round(low + step * k, 12) for k in range(int((high - low) / step + 1e-9) + 1)]
-                return OrdinalHyperparameter(name, grid, meta={**meta, "step": step})
-            return (cs.Integer if whole else cs.Float)(name, (low, high), log=step == "log", meta=meta)
-        choices = [_plain(c) for c in spec] if isinstance(spec, list) else [_plain(spec)]
-        if len(choices) == 1:
-            return Constant(name, choices[0], meta=meta)
-        return cs.CategoricalHyperparameter(name, choices, meta=meta)
+        if not isinstance(spec, tuple):
+            choices = list(map(_plain, spec if isinstance(spec, list) else [spec]))
+            one = len(choices) == 1
+            return Constant(name, *choices, meta=meta) if one else cs.Categorical(name, choices, meta=meta)
+        low, high, step = spec if len(spec) == 3 else (*spec, None)
+        log, steps = step == "log", 0 if step in (None, "log") else (high - low) / step + 1e-9
+        if not (low < high and math.isfinite(low + high) and steps >= 0):
+            raise ValueError
+        if 0 < steps < _MANY:
+            grid = [round(low + step * k, 12) for k in range(int(steps) + 1)]
+            return OrdinalHyperparameter(name, grid, meta={**meta, "step": step})
+        numbers = [n for n in map(_number, values) if n is not None]
+        whole = not isinstance(low + high, float) and all(n % 1 == 0 for n in numbers if n == n)
+        return (cs.Integer if whole else cs.Float)(name, (low, high), log=log, meta=meta)
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise ValueError(
-            f"{name}: {spec!r} is none of (low, high), (low, high, 'log'), (low, high, step), a list of different "
-            "choices, or one value."
-        ) from error
+        meant = (
+            "(low, high), (low, high, 'log'), (low, high, step), a list of different choices, or one value"
+        )
+        raise ValueError(f"{name}: {spec!r} is none of {meant}.") from error
 
 
 def _column(hp, values, rows):
@@ -557,8 +565,10 @@ def _column(hp, values, rows):
     for row, value in zip(rows, values):
         found = [known[key] for key in (value, _key(value)) if key in known]
         number = _number(value)
-        if choices is None and number is not None and hp.lower <= number <= hp.upper:
-            found = [number] if not whole or number == int(number) else []
+        if choices is None and number is not None:
+            # ConfigSpace keeps 13 decimals of a bound.
+            inside = min(max(number, hp.lower), hp.upper)
+            found = [inside] if abs(inside - number) < 1e-12 and (not whole or inside % 1 == 0) else []
         if not found and value == value:
             raise ValueError(f"Trial {row} has {hp.name} = {value!r}, which lies outside its space: {hp}.")
         taken.append(found[0] if found else value)
@@ -614,6 +624,10 @@ def _number(value):
         with contextlib.suppress(ValueError):
             return kind(value)
     return None
+
+
+def _round(value, way):
+    return float(decimal.Context(prec=3, rounding=way).create_decimal(repr(value)))
 
 
 def _key(value):
