@@ -23,27 +23,24 @@ One rule for every source:
   raises a ValueError of one sentence.
 """
 
-import contextlib
 import csv
-import decimal
 import io
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import ConfigSpace as cs
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant
-from ConfigSpace.hyperparameters import FloatHyperparameter, IntegerHyperparameter, OrdinalHyperparameter
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import space as spaces
+from ubalkit.inference import MISSING, as_number, cell, choices_of, infer, plain, unite
 
 __all__ = ["Trials", "from_frame", "from_csv", "from_optuna", "from_sklearn"]
 __all__ += ["optuna_distributions", "to_deepcave"]
 
-_MISSING, _MANY = float("nan"), 20
 _STATUS = {
     **dict.fromkeys("ok complete completed success succeeded finished done terminated".split(), "ok"),
     **dict.fromkeys("failed fail failure error crash crashed timeout memoryout".split(), "failed"),
@@ -121,9 +118,9 @@ def from_frame(
     for k, name in enumerate(map(str, frame)):
         if name in columns:
             raise ValueError(f"The table has two columns {name!r}.")
-        columns[name] = [_cell(value) for value in frame.iloc[:, k]]
+        columns[name] = [cell(value) for value in frame.iloc[:, k]]
     index = frame.index if frame.index.name == "index" else columns.pop("index", range(len(frame)))
-    numbers = [_number(_plain(number)) for number in index]
+    numbers = [as_number(plain(number)) for number in index]
     status = status or ("status" if "status" in columns else None)
     if status is not None and status not in columns:
         raise ValueError(f"The table has no column {status!r}; it has {', '.join(columns)}.")
@@ -214,34 +211,24 @@ def from_optuna(study, *, study_name=None, metrics=None, space=None, hyperparame
     count = len(directions)
     metrics = [metrics] if isinstance(metrics, str) else metrics or study.metric_names
     metrics = list(metrics or (["value"] if count == 1 else [f"value_{k}" for k in range(count)]))
-    if len(metrics) != count:
-        raise ValueError(f"The study has {count} objectives, and {len(metrics)} names are given.")
+    if len(metrics) != count or len(set(metrics)) != count:
+        raise ValueError(f"The study has {count} objectives, which {', '.join(metrics)} does not name.")
     seen = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
             seen.setdefault(name, {})[str(distribution)] = distribution
     if clash := set(metrics) & set(seen):
         raise ValueError(f"{min(clash)} names a hyperparameter too: name the objectives by metrics.")
-    columns = {n: [_plain(t.params[n]) if n in t.params else _MISSING for t in trials] for n in seen}
+    columns = {n: [plain(t.params[n]) if n in t.params else MISSING for t in trials] for n in seen}
     for k, name in enumerate(metrics):
-        columns[name] = [_MISSING if t.values is None else t.values[k] for t in trials]
+        columns[name] = [MISSING if t.values is None else t.values[k] for t in trials]
     states = [_STATUS[t.state.name.lower()] for t in trials]
-    declared = {n: _declared(n, list(found.values())) for n, found in seen.items()}
-    changed = [
-        (f"distributions of {n}", len(d), "united: " + ", ".join(d)) for n, d in seen.items() if len(d) > 1
-    ]
+    declared = {n: unite(n, list(found.values())) for n, found in seen.items()}
+    several = {n: found for n, found in seen.items() if len(found) > 1}
+    united = [(f"distributions of {n}", len(d), f"united: {', '.join(d)}") for n, d in several.items()]
     numbers = [t.number for t in trials]
-    return _trials(
-        columns,
-        metrics,
-        directions,
-        space,
-        hyperparameters,
-        states,
-        numbers,
-        declared=declared,
-        found=changed,
-    )
+    source = (columns, metrics, directions, space, hyperparameters, states, numbers)
+    return _trials(*source, declared=declared, found=united)
 
 
 def from_sklearn(cv_results, *, metric="mean_test_score", direction="maximize", space=None) -> Trials:
@@ -272,7 +259,7 @@ def from_sklearn(cv_results, *, metric="mean_test_score", direction="maximize", 
     for key, values in cv_results.items():
         masks = np.ma.getmaskarray(np.ma.asarray(values))
         name = key.removeprefix("param_")
-        columns[name] = [_MISSING if m else _plain(v) for v, m in zip(np.ma.getdata(values), masks)]
+        columns[name] = [MISSING if m else plain(v) for v, m in zip(np.ma.getdata(values), masks)]
     names = [key.removeprefix("param_") for key in cv_results if key.startswith("param_")]
     count, found = len(next(iter(columns.values()), [])), []
     numbers = list(range(count))
@@ -296,7 +283,7 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
 
     made = {}
     for name in spaces.names(space):
-        hp, choices = space[name], _choices(space[name])
+        hp, choices = space[name], choices_of(space[name])
         low, high = (hp.lower, hp.upper) if choices is None else (choices[0], choices[-1])
         kind = distributions.IntDistribution if isinstance(low, int) else distributions.FloatDistribution
         if choices is None:
@@ -304,7 +291,7 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
         elif "step" in (hp.meta or {}) and len(choices) > 1:
             made[name] = kind(low, high, step=hp.meta["step"])
         else:
-            made[name] = distributions.CategoricalDistribution([_plain(c) for c in choices])
+            made[name] = distributions.CategoricalDistribution([plain(c) for c in choices])
     return made
 
 
@@ -324,13 +311,9 @@ def to_deepcave(trials: Trials, folder: str | Path) -> None:
     table, names, rows = trials.table, spaces.names(trials.space), []
     written = {"config_id": table.index}
     for name in names:
-        hp, choices = trials.space[name], _choices(trials.space[name])
+        hp, choices = trials.space[name], choices_of(trials.space[name])
         written[name] = [hp.default_value if v != v else v for v in table[name]]
-        row = {
-            "name": name,
-            "log": getattr(hp, "log", False),
-            "ordered": isinstance(hp, OrdinalHyperparameter),
-        }
+        row = {"name": name, "log": getattr(hp, "log", False), "ordered": hasattr(hp, "sequence")}
         if choices is None:
             kind = "integer" if isinstance(hp, IntegerHyperparameter) else "float"
             written[name] = [int(v) if kind == "integer" else v for v in written[name]]
@@ -343,15 +326,12 @@ def to_deepcave(trials: Trials, folder: str | Path) -> None:
         rows.append(row)
     for name, direction in trials.metrics.items():
         low, high = math.floor(table[name].min() * 1e6) / 1e6, math.ceil(table[name].max() * 1e6) / 1e6
-        name_there = re.sub(r"\W", "_", name)
-        written[f"metric:{name_there} [{low:.6f}; {high:.6f}] ({direction})"] = table[name]
-    taken = ("config_id", "status", "start_time", "end_time", "budget", "seed")
-    if any(n in taken or n.startswith("metric") for n in names) or len(written) <= len(names) + len(
-        trials.metrics
-    ):
-        raise ValueError(
-            f"DeepCAVE cannot tell all names from its own: {', '.join([*names, *trials.metrics])}."
-        )
+        word = re.sub(r"\W", "_", name)
+        written[f"metric:{word} [{low:.6f}; {high:.6f}] ({direction})"] = table[name]
+    taken = {*names} & {"config_id", "status", "start_time", "end_time", "budget", "seed"}
+    taken |= {name for name in names if name.startswith("metric")}
+    if taken or len(written) <= len(names) + len(trials.metrics):
+        raise ValueError(f"DeepCAVE cannot tell {min(taken, default='the metrics')} apart: rename it.")
     written["status"] = np.where(table["status"] == "ok", "success", "crashed")
     written |= {"start_time": range(len(table)), "end_time": range(1, len(table) + 1)}
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -359,9 +339,7 @@ def to_deepcave(trials: Trials, folder: str | Path) -> None:
         pd.DataFrame(content).to_csv(Path(folder, f"{file}.csv"), index=False, lineterminator="\n")
 
 
-def _trials(
-    columns, metric, direction, space, names, states, numbers, *, declared=None, table=False, found=()
-):
+def _trials(columns, metric, direction, space, names, states, numbers, table=False, declared=(), found=()):
     """The common way of all sources: columns of plain values, NaN where missing; a state a row."""
     metrics = [metric] if isinstance(metric, str) else list(metric)
     directions = [direction] * len(metrics) if isinstance(direction, str) else list(direction)
@@ -398,23 +376,18 @@ def _trials(
         raise ValueError(f"Of {len(rows)} trials {ok.sum()} can be used, which explains nothing ({seen}).")
     values.loc[~ok] = np.nan
     settings = {name: columns[name] for name in names}
-    space, settings, more = _settings(settings, status.index, ok, space, declared or {}, table)
+    space, settings, more = infer(settings, status.index, ok, space, declared, table)
     whole = pd.concat([settings, values], axis=1).assign(status=np.where(ok, "ok", "failed"))
     copies = whole.duplicated().to_numpy() & ok
     whole, ok = whole[~copies], ok[~copies]
     repeated = whole.loc[ok, list(settings)].duplicated().sum()
     constant = [m for m in metrics if np.ptp(whole.loc[ok, m]) == 0]
-    report += [
-        *more,
-        ("copies", copies.sum(), "dropped: same hyperparameters, same metrics"),
-        ("repetitions", repeated, "kept: same hyperparameters, other metrics"),
-        ("constant metrics", len(constant), ", ".join(constant)),
-    ]
+    report += [*more, ("copies", copies.sum(), "dropped: same hyperparameters, same metrics")]
+    report.append(("repetitions", repeated, "kept: same hyperparameters, other metrics"))
+    report.append(("constant metrics", len(constant), ", ".join(constant)))
     varied = len(spaces.varied(space))
     if not varied or ok.sum() < varied:
-        raise ValueError(
-            f"{ok.sum()} different finished trials cannot explain {varied} hyperparameters that vary."
-        )
+        raise ValueError(f"{ok.sum()} different trials cannot explain {varied} hyperparameters that vary.")
     if metrics[0] in constant:
         raise ValueError(f"{metrics[0]} is the same in all {ok.sum()} trials: there is nothing to explain.")
     report = [("trials read", len(rows), ""), ("used", ok.sum(), ""), *(line for line in report if line[1])]
@@ -422,163 +395,8 @@ def _trials(
     return Trials(whole, space, dict(zip(metrics, directions)), report)
 
 
-def _settings(columns, rows, ok, space, declared, table):
-    """Space and table of columns of plain values, and lines for the report."""
-    own, made, taken, report = isinstance(space, ConfigurationSpace), [], {}, []
-    given = declared if own else {**declared, **(space or {})}
-    absent = {name: np.array([v != v for v in values]) & ok for name, values in columns.items()}
-    empty = [] if own else [name for name in columns if absent[name][ok].all()]
-    for name in spaces.names(space) if own else [n for n in columns if n not in empty]:
-        values = columns.get(name) or [space[name].value] * len(rows)
-        if own:
-            hp = space[name]
-        else:
-            spec = given[name] if name in given else _guess(name, values, table)
-            # What is None and what is missing must differ in the table.
-            if isinstance(spec, list) and None in spec and not table and absent[name].any():
-                spec, values = (["None" if v is None else v for v in part] for part in (spec, values))
-            hp = _hyperparameter(name, spec, values, len(made))
-            if isinstance(spec, tuple) and spec[2:] not in ((), ("log",)) and hasattr(hp, "lower"):
-                report.append((f"step of {name}", spec[2], f"left out: more than {_MANY} values"))
-        if table and None in (_choices(hp) or []):
-            values = [None if v != v else v for v in values]
-        made.append(hp)
-        taken[name] = _column(hp, values, rows)
-        absent[name] = ok & np.array([v != v for v in taken[name]])
-    if not own:
-        space = ConfigurationSpace()
-        space.add(made)
-    for name in taken:
-        if not absent[name].any() or (own and space.parent_conditions_of[name]):
-            continue
-        condition = None if own else _condition(space[name], made, taken, absent, ok)
-        if condition is None:
-            what = f"{name} is missing in {absent[name].sum()} finished trials and nothing tells when"
-            raise ValueError(
-                f"{what}: give a space with its condition, or name the hyperparameters without it."
-            )
-        space.add(condition)
-        report.append((f"{name} missing", absent[name].sum(), f"taken as conditional: {condition}"))
-    if not own:
-        guessed = [name for name in taken if name not in given]
-        constant = [hp.name for hp in made if isinstance(hp, Constant)]
-        report.append(("hyperparameters inferred", len(guessed), ", ".join(guessed)))
-        report.append(("constant hyperparameters", len(constant), ", ".join(constant)))
-        report.append(("empty columns", len(empty), "left out: " + ", ".join(empty)))
-    return space, pd.DataFrame(taken), report
-
-
-def _condition(child, others, columns, absent, ok):
-    """When a hyperparameter is set, if choices, or else an integer, tell exactly."""
-    for hp in sorted(others, key=lambda hp: hasattr(hp, "lower")):
-        gone, lost = absent[child.name], absent[hp.name]
-        # What is missing with its parent is missing elsewhere too: conditions make no circle.
-        if (
-            isinstance(hp, (Constant, FloatHyperparameter))
-            or (lost & ~gone).any()
-            or lost.sum() == gone.sum()
-        ):
-            continue
-        on, off = columns[hp.name][ok & ~gone], columns[hp.name][gone & ~lost]
-        if isinstance(hp, IntegerHyperparameter):
-            if on.min() > off.max():
-                return cs.GreaterThanCondition(child, hp, int(off.max()))
-            if on.max() < off.min():
-                return cs.LessThanCondition(child, hp, int(off.min()))
-        elif not set(on) & set(off):
-            values = [c for c in _choices(hp) if c in set(on)]
-            return cs.InCondition(child, hp, values) if values[1:] else cs.EqualsCondition(child, hp, *values)
-    return None
-
-
-def _guess(name, values, table):
-    """What a mapping would say of a column: a range, choices or one value."""
-    present = [v for v in values if v == v]
-    numbers = [_number(v) for v in present]
-    words = [v for v, n in zip(present, numbers) if n is None and isinstance(v, str)]
-    if {str(v).lower() for v in present} <= {"true", "false"}:
-        present = [str(v).lower() == "true" for v in present]
-    elif None not in numbers:
-        whole = len(present) < len(values) or any(isinstance(n, int) for n in numbers)
-        kind = int if whole and all(float(n).is_integer() for n in numbers) else float
-        low, high = kind(min(numbers)), kind(max(numbers))
-        if kind is float and low < high:
-            low, high = _round(low, decimal.ROUND_FLOOR), _round(high, decimal.ROUND_CEILING)
-        span = (low, high, "log") if 0 < 100 * low <= high else (low, high)
-        return low if low == high else span
-    # Text among numbers, decimal commas and names of runs are no choices.
-    elif table and words:
-        many = 2 * len(words) <= len(present) or len(set(words)) > max(_MANY, len(present) / 2)
-        if many or any(re.fullmatch(r"[-+]?\d+,\d+", word) for word in words):
-            what = f"{name} holds {words[0]!r} and {len(set(words)) - 1} other texts"
-            raise ValueError(
-                f"{what}: correct it, give its choices in space, or leave it out of hyperparameters."
-            )
-    choices = sorted(set(present), key=lambda v: (type(v).__name__, v))
-    return choices if len(choices) > 1 else choices[0]
-
-
-def _declared(name, distributions):
-    """What a mapping would say of Optuna's distributions, united."""
-    first, kinds = distributions[0], {type(d).__name__ for d in distributions}
-    if len(kinds) > 1:
-        raise ValueError(f"{name} changed its kind between trials: {' and '.join(sorted(kinds))}.")
-    if hasattr(first, "choices"):
-        return list(dict.fromkeys(_plain(c) for d in distributions for c in d.choices))
-    low, high = min(d.low for d in distributions), max(d.high for d in distributions)
-    if low == high:
-        return low
-    step = "log" if all(d.log for d in distributions) else first.step if len(distributions) == 1 else None
-    return (low, high) if step in (None, 1) else (low, high, step)
-
-
-def _hyperparameter(name, spec, values, position):
-    """The hyperparameter that a range, choices or one value mean."""
-    meta = {"position": position}
-    try:
-        if not isinstance(spec, tuple):
-            choices = list(map(_plain, spec if isinstance(spec, list) else [spec]))
-            one = len(choices) == 1
-            return Constant(name, *choices, meta=meta) if one else cs.Categorical(name, choices, meta=meta)
-        low, high, step = spec if len(spec) == 3 else (*spec, None)
-        log, steps = step == "log", 0 if step in (None, "log") else (high - low) / step + 1e-9
-        if not (low < high and math.isfinite(low + high) and steps >= 0):
-            raise ValueError
-        if 0 < steps < _MANY:
-            grid = [round(low + step * k, 12) for k in range(int(steps) + 1)]
-            return OrdinalHyperparameter(name, grid, meta={**meta, "step": step})
-        numbers = [n for n in map(_number, values) if n is not None]
-        whole = not isinstance(low + high, float) and all(n % 1 == 0 for n in numbers if n == n)
-        return (cs.Integer if whole else cs.Float)(name, (low, high), log=log, meta=meta)
-    except (ValueError, TypeError, ArithmeticError) as error:
-        meant = (
-            "(low, high), (low, high, 'log'), (low, high, step), a list of different choices, or one value"
-        )
-        raise ValueError(f"{name}: {spec!r} is none of {meant}.") from error
-
-
-def _column(hp, values, rows):
-    """Values as the hyperparameter has them, NaN where missing."""
-    choices, whole = _choices(hp), isinstance(hp, IntegerHyperparameter)
-    known = {_key(c): c for c in choices or []} | {c: c for c in choices or []}
-    taken = []
-    for row, value in zip(rows, values):
-        found = [known[key] for key in (value, _key(value)) if key in known]
-        number = _number(value)
-        if choices is None and number is not None:
-            # ConfigSpace keeps 13 decimals of a bound.
-            inside = min(max(number, hp.lower), hp.upper)
-            found = [inside] if abs(inside - number) < 1e-12 and (not whole or inside % 1 == 0) else []
-        if not found and value == value:
-            raise ValueError(f"Trial {row} has {hp.name} = {value!r}, which lies outside its space: {hp}.")
-        taken.append(found[0] if found else value)
-    taken = pd.Series(taken, rows, dtype=object)
-    kind = object if choices else "int64" if whole and not taken.isna().any() else float
-    return taken.astype(kind)
-
-
 def _numbers(name, values, rows):
-    numbers = [_MISSING if v is None else _number(v) for v in values]
+    numbers = [MISSING if v is None else as_number(v) for v in values]
     if None in numbers:
         k = numbers.index(None)
         raise ValueError(f"Trial {rows[k]} has {name} = {values[k]!r}, which is not a number.")
@@ -596,50 +414,6 @@ def _load(url, study_name):
     except Exception as error:  # each storage has errors of its own
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"The study {study_name or ''} cannot be read from {url}: {reason}") from error
-
-
-def _plain(value):
-    """A value as Python's own None, bool, number or text; NaN if it is missing."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if value is pd.NA or value is pd.NaT:
-        return _MISSING
-    name = getattr(value, "__name__", None)
-    return name if isinstance(name, str) else " ".join(str(value).split())
-
-
-def _cell(value):
-    """A cell of a table, in which None, empty text and ``nan`` are missing too."""
-    value = _plain(value)
-    return _MISSING if value is None or str(value).strip().lower() in ("", "nan") else value
-
-
-def _number(value):
-    """The number that a value is or spells; None for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    # Python reads 1_000 as a number; nobody who writes a table does.
-    for kind in (int, float) if isinstance(value, str) and "_" not in value else ():
-        with contextlib.suppress(ValueError):
-            return kind(value)
-    return None
-
-
-def _round(value, way):
-    return float(decimal.Context(prec=3, rounding=way).create_decimal(repr(value)))
-
-
-def _key(value):
-    """What values that mean the same have in common: 0.3 and 0.30000000000000004, True and TRUE."""
-    number = _number(value)
-    return str(value).lower() if number is None else f"{number:.9g}"
-
-
-def _choices(hp) -> list | None:
-    if hasattr(hp, "lower"):
-        return None
-    return [hp.value] if isinstance(hp, Constant) else list(getattr(hp, "sequence", None) or hp.choices)
 
 
 def _word(choice) -> str:
