@@ -25,8 +25,10 @@ from ubalkit import experiment, profiles
 from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
 from ubalkit.profiles import METRICS, Profile
+from ubalkit.trials import from_csv, from_frame, from_optuna, from_sklearn
 
 __all__ = ["METRICS", "metric_values", "check", "usable", "write", "read", "write_chunk", "read_chunks"]
+__all__ += ["from_frame", "from_csv", "from_optuna", "from_sklearn"]
 
 
 def _to_csv(table: pd.DataFrame) -> str:
