@@ -310,7 +310,7 @@ def test_a_space_is_described_in_lines():
         "optimizer": "{sgd, adam, lion}",
         "rate": "[0.0001, 1] log",
         "size": "{small, middle, large}",
-        "width": "[1, 1e+03] log",
+        "width": "[1, 1000] log",
     }
 
 

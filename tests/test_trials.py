@@ -456,7 +456,7 @@ def test_a_hyperparameter_that_changed_its_kind_is_refused():
         def get_trials(self, deepcopy):
             return [*shown, other]
 
-    with pytest.raises(ValueError, match="x changed its kind between trials: FloatDist.* and IntDist"):
+    with pytest.raises(ValueError, match=r"x changed its kind between trials: FloatDist.* and IntDist"):
         trials.from_optuna(Mixed())
 
 

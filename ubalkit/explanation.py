@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
@@ -90,14 +91,17 @@ class Explanation:
         return figures_explained.explained(self.decomposition)
 
     def save(self, folder: Path | str) -> Path:
-        """Write the importances (CSV), the space (JSON of ConfigSpace) and both figures."""
-        folder = paths.writable(Path(folder))
+        """Write the importances (CSV), the space (JSON of ConfigSpace) and, in ``figures``, both figures."""
+        folder = Path(folder)
+        drawn = paths.writable(folder / "figures")
         self.table.to_csv(folder / "importance.csv")
         text = json.dumps(spaces.plain(self.space), indent=1, default=str)
         (folder / "space.json").write_text(text + "\n", encoding="utf-8")
-        figures.save(self.figure(), folder, "fig3")
-        if self.decomposition.complete:
-            figures.save(self.explained(), folder, "explained")
+        shown = {"fig3": self.figure} | ({"explained": self.explained} if self.decomposition.complete else {})
+        for name, draw in shown.items():
+            figure = draw()
+            figures.save(figure, drawn, name)
+            plt.close(figure)  # saved, not shown
         return folder
 
 

@@ -21,6 +21,7 @@ from ubalkit.trust import Trust
 __all__ = [
     "symbol",
     "along",
+    "scattered",
     "LABELS",
     "COLORS",
     "fig3_frame",
@@ -76,6 +77,19 @@ def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     if axis == "x" and sum(map(len, labels)) > 22:
         ax.tick_params(axis="x", labelrotation=30)
         plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
+
+
+def scattered(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
+    """Unit-cube coordinates to draw points at: those of choices are spread over the width of their share."""
+    if hasattr(space[name], "lower"):
+        return unit
+    share = np.diff(np.unique(unit)).min() if len(np.unique(unit)) > 1 else 1.0
+    return unit + np.random.default_rng(0).uniform(-0.3, 0.3, len(unit)) * share
+
+
+def _ends(part: pd.DataFrame) -> list[float]:
+    middle, half = part["unit"].mean(), 0.7 * np.ptp(part["unit"]) / 2
+    return [middle - half, middle + half]
 
 
 def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -141,12 +155,18 @@ def fig3(
         # In a shuffled order, so that neither ensemble hides the other.
         here = here.sample(frac=1, random_state=0)
         colors = [COLORS.get(metric, _OTHER) for metric in here["metric"]]
-        ax.scatter(here["unit"], here["shap"], s=3, alpha=0.25, lw=0, c=colors, rasterized=True)
+        x = scattered(space, name, here["unit"].to_numpy())
+        ax.scatter(x, here["shap"], s=3, alpha=0.25, lw=0, c=colors, rasterized=True)
         for metric, curve in curves[curves["hyperparameter"] == name].groupby("metric", sort=False):
             color = COLORS.get(metric, _OTHER)
-            x = curve["unit"]
-            ax.fill_between(x, curve["low"], curve["high"], color=color, alpha=0.45, lw=0)
-            ax.plot(x, curve["mean"], color=color, lw=1.5, label=metric)
+            parts = [curve]
+            if not hasattr(space[name], "lower"):  # between choices there is nothing
+                parts = [part for _, part in curve.groupby("value", sort=False)]
+                parts = [part.iloc[[len(part) // 2] * 2].assign(unit=_ends(part)) for part in parts]
+            for part in parts:
+                x = part["unit"]
+                ax.fill_between(x, part["low"], part["high"], color=color, alpha=0.45, lw=0)
+                ax.plot(x, part["mean"], color=color, lw=1.5, label=metric)
         ax.axhline(0, color="#444444", lw=0.7, zorder=1.5)
         along(ax, space, name)
     for ax in axes[:, 0]:

@@ -12,7 +12,7 @@ from ubalkit import decomposition
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.decomposition import Decomposition
-from ubalkit.figures import COLORS, ENSEMBLES, LABELS, along, symbol
+from ubalkit.figures import COLORS, ENSEMBLES, LABELS, along, scattered, symbol
 
 __all__ = ["explained", "shares", "surfaces", "coupling", "deep_and_exact", "methods", "convergence"]
 
@@ -41,8 +41,9 @@ def explained(dec: Decomposition):
     for j, (ax, name) in enumerate(zip(axes.flat, dec.names)):
         partner = scatter.loc[name, dec.names].astype(float).idxmax()
         on = active[:, j]
+        space = dec.ensemble.space
         ax.scatter(
-            dec.unit[on, j],
+            scattered(space, name, dec.unit[on, j]),
             values[on, j],
             s=5,
             lw=0,
@@ -55,10 +56,13 @@ def explained(dec: Decomposition):
         )
         order = np.flatnonzero(on)[np.argsort(dec.unit[on, j])]
         own = dec.components[name,]
-        ax.plot(dec.unit[order, j], own[order], color="black", lw=1.6)
+        if hasattr(space[name], "lower"):
+            ax.plot(dec.unit[order, j], own[order], color="black", lw=1.6)
+        else:
+            ax.plot(dec.unit[order, j], own[order], "_", color="black", ms=16, mew=1.8)
         ax.axhline(0, color="#444444", lw=0.7, zorder=0.5)
         ax.set_title(f"scatter: {scatter.loc[name, partner]:.0%} {symbol(partner)}", fontsize=8.5)
-        along(ax, dec.ensemble.space, name)
+        along(ax, space, name)
     for ax in axes[:, 0]:
         ax.set_ylabel("exact SHAP value")
     for ax in axes.flat[len(dec.names) :]:

@@ -97,7 +97,7 @@ def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
     source, given = _checked(OWN, parameters)
     runs = paths.runs(given.get("name", "svm"))
     executed = _execute(source, given, paths.writable(runs / "notebooks"), progress)
-    html, _ = HTMLExporter(exclude_input=True, exclude_input_prompt=True).from_filename(str(executed))
+    html, _ = HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_filename(str(executed))
     report = runs / "report.html"
     report.write_text(html, encoding="utf-8")
     return executed, report

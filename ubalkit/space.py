@@ -38,6 +38,7 @@ __all__ = [
     "settled",
     "bound",
     "coordinate",
+    "snapped",
     "sobol",
     "spread",
     "reduced",
@@ -342,7 +343,7 @@ def describe(space: ConfigurationSpace) -> pd.Series:
             return (f"= {hp.value:.3g}" if isinstance(hp.value, float) else f"= {hp.value}") + when
         if _is_discrete(hp):
             return "{" + ", ".join(map(str, _choices(hp))) + "}" + when
-        return f"[{hp.lower:.3g}, {hp.upper:.3g}]" + (" log" if hp.log else "") + when
+        return f"[{hp.lower:.4g}, {hp.upper:.4g}]" + (" log" if hp.log else "") + when
 
     return pd.Series({name: line(space[name]) for name in names(space)}, name="range")
 
@@ -386,6 +387,11 @@ def coordinate(hp, values) -> np.ndarray:
     low, high = _bounds(hp)
     values = np.asarray(values, dtype=float)
     return ((np.log(values) if hp.log else values) - low) / (high - low)
+
+
+def snapped(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
+    """The nearest unit-cube coordinates of one hyperparameter that configurations have."""
+    return coordinate(space[name], _to_value(space[name], unit))
 
 
 def _to_value(hp, unit: np.ndarray) -> np.ndarray:
