@@ -75,7 +75,7 @@ class Explorer(widgets.VBox):
         self.controls = {n: _control(space[n], self.configuration[n], width) for n in self._names}
         # Of the whole space, so that a colour means the same wherever the sliders are.
         everywhere = ensemble.predict_unit(spaces.spread(space, 1024, seed)).mean(0)
-        self._range = everywhere.min(), everywhere.max() + 1e-12
+        self._range = everywhere.min(), everywhere.max()
         self.prediction, self.waterfall, self.heat_map = (widgets.HTML() for _ in range(3))
         self._explain()
         # The slice starts with the two that contribute most.
