@@ -143,6 +143,9 @@ def test_it_starts_at_the_default_or_where_it_is_told(ensemble, table):
     shown = explorer.explore(ensemble, at=row)
     assert shown.configuration == row[spaces.names(ensemble.space)].to_dict()
     assert shown.value == pytest.approx(ensemble.predict(table.iloc[[3]])[0])
+    whole = explorer.explore(ensemble, at=pd.Series({"layers": 3.0, "units": 64.0})).configuration
+    assert (whole["layers"], whole["units"]) == (3, 64)
+    assert all(isinstance(whole[name], int) for name in ("layers", "units"))
     assert {name: c.value for name, c in shown.controls.items()} == row[list(shown.controls)].to_dict()
 
 
@@ -239,6 +242,13 @@ def test_the_bars_lead_from_the_mean_to_the_prediction(ensemble):
     starts = ends - shown.contributions["contribution"].to_numpy()
     drawn = (edges[1:-1] - edges[0, 0]) / scale + shown.base
     assert drawn == pytest.approx(np.sort(np.column_stack([starts, ends])), abs=0.3 / scale)
+    ticks = [t for t in chart.iter("text") if t.get("text-anchor") == "middle"][:-1]
+    assert len(ticks) > 1
+    for tick in ticks:
+        value = float(tick.text.replace("−", "-"))
+        assert (float(tick.get("x")) - edges[0, 0]) / scale + shown.base == pytest.approx(
+            value, abs=0.3 / scale
+        )
     colors = [explorer.RAISES if up else explorer.LOWERS for up in ends > starts]
     assert [b["fill"] for b in bars[1:-1]] == colors
     assert len(set(colors)) == 2
@@ -463,9 +473,9 @@ def test_a_slider_moved_in_a_browser_changes_the_page(application, ensemble, tmp
     with served(application, tmp_path) as url, browser_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(60_000)
         expect = browser_api.expect
-        expect.set_options(timeout=120_000)
+        expect.set_options(timeout=60_000)
         page.goto(f"{url}{page_of}/explorer.ipynb")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         page.evaluate(RUN)

@@ -63,7 +63,8 @@ class Explorer(widgets.VBox):
         interval ``low`` and ``high``. Of more than `decomposition.MOST`
         hyperparameters the joint effects of three and more have their own row.
     slice : ndarray
-        The predictions shown, rows along `up`, columns along `across`.
+        The predictions shown, rows along `up`, columns along `across`; none of
+        a single hyperparameter.
     """
 
     def __init__(self, ensemble: Ensemble, at: Mapping | None, n_background: int, seed: int):
@@ -77,6 +78,7 @@ class Explorer(widgets.VBox):
         everywhere = ensemble.predict_unit(spaces.spread(space, 1024, seed)).mean(0)
         self._range = everywhere.min(), everywhere.max()
         self.prediction, self.waterfall, self.heat_map = (widgets.HTML() for _ in range(3))
+        self.slice = None
         self._explain()
         # The slice starts with the two that contribute most.
         first = self.contributions["contribution"][self._names].abs().nlargest(2).index
@@ -98,15 +100,15 @@ class Explorer(widgets.VBox):
         if self.across.value == self.up.value and len(self._names) > 1:
             # A slice needs two hyperparameters: they change places.
             (self.up if change["owner"] is self.across else self.across).value = change["old"]
-            return
+        else:
+            self._explain()
+            self._draw()
+
+    def _explain(self) -> None:
         for name, control in self.controls.items():
             hp, value = self.ensemble.space[name], control.value
             # The ends of a logarithmic slider are rounded, and may lie just outside.
             self.configuration[name] = min(max(value, hp.lower), hp.upper) if hasattr(hp, "lower") else value
-        self._explain()
-        self._draw()
-
-    def _explain(self) -> None:
         with warnings.catch_warnings():
             # That the ensemble is poor was said at the start, and stands above the charts.
             warnings.simplefilter("ignore")
@@ -154,26 +156,23 @@ class Explorer(widgets.VBox):
         ticks = np.array(_nice(least, most))
         said = {n: f"{_plain(n)} = {_readable(self.configuration[n])}" for n in self._names}
         names = ["mean prediction", *(said.get(n, n) for n in self.contributions.index), "this prediction"]
-        texts = [
-            self._number(self.base),
-            *(self._number(s, "+") for s in steps[1:-1]),
-            self._number(self.value),
-        ]
-        # Room for names whose values change in length, and for a number at either end of the bars.
-        left, bottom = 7 * max(15, *(len(_plain(n)) + 9 for n in self._names)), 24 * len(rows) + 6
+        texts = [self._number(s, "+") for s in steps]
+        texts[0], texts[-1] = self._number(self.base), self._number(self.value)
+        # Room for values that change in length, and for a number at either end of the bars.
+        left, bottom = 7 * max(15, *(len(_plain(n)) + 10 for n in self._names)), 24 * len(rows) + 6
         rows, places = (left + 42 + (v - least) / (most - least) * 160 for v in (rows, ticks))
         parts = [_tick(x, bottom, _readable(t), 0, 1) for x, t in zip(places, ticks)]
         parts += [_line(x, 4, x, bottom, 0.15) for x in places] + [_text(left + 122, bottom + 36, title)]
         for k, (name, text, (a, b, low, high)) in enumerate(zip(names, texts, rows)):
             y, color = 24 * k + 8, RAISES if b > a else LOWERS
             bar = _tag("rect", x=min(a, b), y=y, width=abs(b - a), height=16, fill=color)
-            number = (
-                _text(min(b, low) - 5, y + 12, text, "end")
-                if b < a
-                else _text(max(b, high) + 5, y + 12, text, "start")
+            link, whisker = (
+                _line(b, y, b, y + (24 if k < len(ends) - 1 else 16)),
+                _line(low, y + 8, high, y + 8),
             )
-            link = _line(b, y, b, y + 24 if name != names[-1] else y + 16)
-            parts += [bar, link, _line(low, y + 8, high, y + 8), number, _text(left, y + 12, name, "end")]
+            place, anchor = (min(b, low) - 5, "end") if b < a else (max(b, high) + 5, "start")
+            name = _text(left, y + 12, _short(name, left // 6), "end")
+            parts += [bar, link, whisker, name, _text(place, y + 12, text, anchor)]
         return _svg(left + 245, bottom + 44, parts)
 
     def _heat_map(self, title: str) -> str:
@@ -204,7 +203,7 @@ class Explorer(widgets.VBox):
         return _svg(left + SIZE + 84, SIZE + 52, parts)
 
 
-def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background: int = 32, seed: int = 0):
+def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, seed=0) -> Explorer:
     """Explore what an ensemble predicts, in a live notebook.
 
     The waterfall leads from the mean prediction over the space to the
