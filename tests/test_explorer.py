@@ -385,11 +385,11 @@ def test_a_move_is_answered_within_a_tenth_of_a_second():
     shown = explorer.explore(ensemble_of(members, spaces.ubal()))
     times = []
     for value in np.linspace(0, 1, 15):
-        start = time.perf_counter()
+        # Of the processor: others may compute on the same cores.
+        start = time.process_time()
         shown.controls["beta_2"].value = value
-        times.append(time.perf_counter() - start)
-    # The fastest, since others compute on the same cores.
-    assert min(times) < 0.1
+        times.append(time.process_time() - start)
+    assert np.median(times) < 0.1
 
 
 # In a browser
