@@ -1,0 +1,499 @@
+"""The explorer: what its controls set, what it shows of it, and that a browser shows the same."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import ipywidgets as widgets
+import nbformat
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, Integer
+from torch import nn
+
+import ubalkit
+from ubalkit import decomposition, explorer, metamodel, trust, uncertainty
+from ubalkit import space as spaces
+from ubalkit.metamodel import Ensemble
+
+KERNELS = ["rbf", "poly & <b>co</b>", "linear"]
+
+
+def every_kind():
+    space = ConfigurationSpace()
+    space.add(
+        [
+            Float("momentum", (-0.5, 0.9), meta={"position": 0}),
+            Float("rate", (1e-4, 0.3), log=True, meta={"position": 1}),
+            Integer("layers", (1, 6), meta={"position": 2}),
+            Integer("units", (8, 500), log=True, meta={"position": 3}),
+            Categorical("kernel", KERNELS, meta={"position": 4}),
+            Categorical("size", ["small", "medium", "large"], ordered=True, meta={"position": 5}),
+            Constant("epochs", 30, meta={"position": 6}),
+        ]
+    )
+    return space
+
+
+def loss(u):
+    return (u[:, 0] - 0.3) * (1 + u[:, 1]) + u[:, 2] + 0.5 * u[:, 3] + u[:, 4] * u[:, 0] - 0.5 * u[:, 5]
+
+
+@pytest.fixture(scope="module")
+def table():
+    table = spaces.sample(every_kind(), 0, range(150))
+    return table.assign(loss=loss(spaces.to_unit(every_kind(), table)), status="ok")
+
+
+@pytest.fixture(scope="module")
+def ensemble(table):
+    few = {"n_members": 4, "architectures": ((1, 16),), "weight_decays": (1e-3,), "steps": 150}
+    return metamodel.fit(table, "loss", every_kind(), **few)
+
+
+def ensemble_of(members, space):
+    quality = pd.DataFrame({"r2": 1.0, "spearman": 1.0, "n": 1}, index=["ensemble"])
+    return Ensemble("metric", space, members, quality, np.empty(0), pd.DataFrame(), 0, 0)
+
+
+def mlp(d, hidden=(8,), seed=0):
+    torch.manual_seed(seed)
+    widths = [d, *hidden, 1]
+    modules = [[nn.Linear(a, b, dtype=torch.float64), nn.Tanh()] for a, b in itertools.pairwise(widths)]
+    return nn.Sequential(*list(itertools.chain(*modules))[:-1]).requires_grad_(False)
+
+
+def cube(d):
+    space = ConfigurationSpace()
+    space.add([Float(f"h{k:02}", (0.0, 1.0), meta={"position": k}) for k in range(d)])
+    return space
+
+
+def words(widget):
+    """What a reader sees of a widget: without tags, with the entities read."""
+    return "".join(ElementTree.fromstring(f"<p>{widget.value}</p>").itertext()).replace("−", "-")
+
+
+def everything(widget):
+    parts = [everything(child) for child in getattr(widget, "children", ())]
+    return [widget, *itertools.chain(*parts)]
+
+
+MOVES = {"momentum": 0.7, "rate": 0.02, "layers": 6, "units": 500, "kernel": "linear", "size": "large"}
+
+
+# Controls
+
+
+def test_each_kind_of_hyperparameter_has_its_control(ensemble):
+    controls = explorer.explore(ensemble).controls
+    kinds = {name: type(control) for name, control in controls.items()}
+    assert kinds == {
+        "momentum": widgets.FloatSlider,
+        "rate": widgets.FloatLogSlider,
+        "layers": widgets.IntSlider,
+        "units": widgets.SelectionSlider,
+        "kernel": widgets.Dropdown,
+        "size": widgets.SelectionSlider,
+    }
+    assert (controls["momentum"].min, controls["momentum"].max) == (-0.5, 0.9)
+    assert (controls["layers"].min, controls["layers"].max) == (1, 6)
+    assert 10 ** controls["rate"].min == pytest.approx(1e-4)
+    assert 10 ** controls["rate"].max == pytest.approx(0.3)
+    units = [value for _, value in controls["units"].options]
+    assert (units[0], units[-1]) == (8, 500)
+    assert len(set(units)) == len(units) > 40
+    assert [value for _, value in controls["size"].options] == ["small", "medium", "large"]
+
+
+def test_a_constant_is_text_and_has_no_control(ensemble):
+    shown = explorer.explore(ensemble)
+    assert "epochs" not in shown.controls
+    texts = [part.value for part in everything(shown) if isinstance(part, widgets.HTML)]
+    assert "epochs = 30, constant" in texts
+    assert shown.configuration["epochs"] == 30
+
+
+def test_all_of_its_parts_are_on_show(ensemble):
+    shown = explorer.explore(ensemble)
+    parts = everything(shown)
+    expected = [*shown.controls.values(), shown.across, shown.up, shown.prediction, shown.waterfall]
+    assert all(part in parts for part in [*expected, shown.heat_map])
+
+
+def test_it_starts_at_the_default_or_where_it_is_told(ensemble, table):
+    default = {name: hp.default_value for name, hp in ensemble.space.items()}
+    assert explorer.explore(ensemble).configuration == default
+    assert explorer.explore(ensemble, at=MOVES).configuration == default | MOVES
+    row = table.iloc[3]
+    shown = explorer.explore(ensemble, at=row)
+    assert shown.configuration == row[spaces.names(ensemble.space)].to_dict()
+    assert shown.value == pytest.approx(ensemble.predict(table.iloc[[3]])[0])
+    whole = explorer.explore(ensemble, at=pd.Series({"layers": 3.0, "units": 64.0})).configuration
+    assert (whole["layers"], whole["units"]) == (3, 64)
+    assert all(isinstance(whole[name], int) for name in ("layers", "units"))
+    assert {name: c.value for name, c in shown.controls.items()} == row[list(shown.controls)].to_dict()
+
+
+def test_it_refuses_to_start_where_nothing_is(ensemble):
+    with pytest.raises(ValueError, match="no hyperparameter 'moment'; it has momentum, rate"):
+        explorer.explore(ensemble, at={"moment": 0.1})
+    with pytest.raises(ValueError, match=r"momentum = 2\.0 lies outside"):
+        explorer.explore(ensemble, at={"momentum": 2.0})
+    with pytest.raises(ValueError, match="kernel = cubic lies outside"):
+        explorer.explore(ensemble, at={"kernel": "cubic"})
+
+
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_the_ends_of_a_logarithmic_slider_lie_in_the_space(end):
+    # Ten to the power of log10 of these bounds lies outside of them by a rounding error.
+    space = ConfigurationSpace()
+    bounds = (0.0005, 0.2)
+    assert 10 ** np.log10(bounds[0]) < bounds[0] and 10 ** np.log10(bounds[1]) > bounds[1]
+    space.add([Float("a", bounds, log=True), Float("b", (0.0, 1.0))])
+    shown = explorer.explore(ensemble_of([mlp(2)] * 2, space))
+    shown.controls["a"].value = 10 ** getattr(shown.controls["a"], end)
+    assert shown.configuration["a"] == pytest.approx(bounds[end == "max"])
+    spaces.to_unit(space, pd.DataFrame([shown.configuration]))
+
+
+# The prediction and what contributes to it
+
+
+def test_moving_a_control_predicts_anew(ensemble):
+    shown = explorer.explore(ensemble)
+    for name, value in MOVES.items():
+        before = shown.value, shown.prediction.value, shown.waterfall.value
+        shown.controls[name].value = value
+        assert shown.configuration[name] == value
+        expected = ensemble.predict(pd.DataFrame([shown.configuration]))[0]
+        assert shown.value == pytest.approx(expected, abs=1e-12)
+        assert f"predicted loss {expected:.2f}, 90 % interval" in words(shown.prediction)
+        assert shown.prediction.value != before[1]
+        assert shown.waterfall.value != before[2]
+
+
+def test_the_interval_is_that_of_the_members(ensemble):
+    shown = explorer.explore(ensemble, at=MOVES)
+    unit = spaces.to_unit(ensemble.space, pd.DataFrame([shown.configuration]))
+    members = ensemble.predict_unit(unit)[:, 0]
+    low, high = uncertainty.interval(members.mean(), members, n_members=len(members))
+    assert (shown.low, shown.high) == pytest.approx((low, high))
+    assert low < shown.value < high
+    assert f"90 % interval {low:.2f} to {high:.2f}" in words(shown.prediction)
+
+
+def test_the_contributions_are_the_exact_shap_values(ensemble):
+    shown = explorer.explore(ensemble, n_background=16, seed=3)
+    for name, value in MOVES.items():
+        shown.controls[name].value = value
+        row = pd.DataFrame([shown.configuration])
+        shap = decomposition.decompose(ensemble, row, n_background=16, seed=3).shap()
+        found = shown.contributions["contribution"]
+        assert list(found.index) == shap.names
+        assert found.to_numpy() == pytest.approx(shap.values[0], abs=1e-12)
+        assert found.sum() == pytest.approx(shown.value - shown.base, abs=1e-12)
+    assert (shown.contributions["low"] <= found).all() and (found <= shown.contributions["high"]).all()
+
+
+def test_the_waterfall_says_every_contribution(ensemble):
+    shown = explorer.explore(ensemble, at=MOVES)
+    chart = ElementTree.fromstring(shown.waterfall.value)
+    texts = [text.text.replace("−", "-") for text in chart.iter("text")]
+    settings = [
+        "momentum = 0.7",
+        "rate = 0.02",
+        "layers = 6",
+        "units = 500",
+        "kernel = linear",
+        "size = large",
+    ]
+    assert [t for t in texts if " = " in t] == settings
+    signed = [float(t) for t in texts if re.fullmatch(r"[+-]\d\.\d\d", t)][-6:]
+    assert signed == pytest.approx(shown.contributions["contribution"].to_list(), abs=0.0051)
+    assert f"{shown.base:.2f}" in texts and f"{shown.value:.2f}" in texts
+    assert "predicted loss" in texts
+
+
+def test_the_bars_lead_from_the_mean_to_the_prediction(ensemble):
+    shown = explorer.explore(ensemble, at=MOVES)
+    chart = ElementTree.fromstring(shown.waterfall.value)
+    bars = [{k: bar.get(k) for k in ("x", "width", "fill")} for bar in chart.iter("rect")]
+    # The first and the last have no width: the mean and the prediction.
+    edges = np.array([[float(b["x"]), float(b["x"]) + float(b["width"])] for b in bars])
+    assert edges[0, 0] == edges[0, 1] and edges[-1, 0] == edges[-1, 1]
+    scale = (edges[-1, 0] - edges[0, 0]) / (shown.value - shown.base)
+    assert scale > 0
+    ends = shown.base + shown.contributions["contribution"].cumsum().to_numpy()
+    starts = ends - shown.contributions["contribution"].to_numpy()
+    drawn = (edges[1:-1] - edges[0, 0]) / scale + shown.base
+    assert drawn == pytest.approx(np.sort(np.column_stack([starts, ends])), abs=0.3 / scale)
+    ticks = [t for t in chart.iter("text") if t.get("text-anchor") == "middle"][:-1]
+    assert len(ticks) > 1
+    for tick in ticks:
+        value = float(tick.text.replace("−", "-"))
+        assert (float(tick.get("x")) - edges[0, 0]) / scale + shown.base == pytest.approx(
+            value, abs=0.3 / scale
+        )
+    colors = [explorer.RAISES if up else explorer.LOWERS for up in ends > starts]
+    assert [b["fill"] for b in bars[1:-1]] == colors
+    assert len(set(colors)) == 2
+
+
+def test_names_and_categories_cannot_break_the_page(ensemble):
+    shown = explorer.explore(ensemble, at={"kernel": KERNELS[1]})
+    shown.up.value = "kernel"
+    for chart in (shown.waterfall, shown.heat_map):
+        tags = {element.tag for element in ElementTree.fromstring(chart.value).iter()}
+        assert tags <= {"svg", "rect", "line", "text", "image", "circle"}
+    assert "poly & <b>" in words(shown.waterfall)
+
+
+def test_the_papers_hyperparameters_have_the_papers_symbols():
+    space = spaces.ubal()
+    shown = explorer.explore(ensemble_of([mlp(7)] * 2, space))
+    symbols = ["β₁ᶠ", "β₂ᶠ", "β₃ᶠ", "γ₁ᶠ", "γ₂ᶠ", "γ₁ᴮ", "γ₂ᴮ"]
+    assert [control.description for control in shown.controls.values()] == symbols
+    assert [control.tooltip for control in shown.controls.values()] == spaces.names(space)
+
+
+# The slice
+
+
+def test_the_slice_is_the_prediction_over_two_with_the_others_as_set(ensemble):
+    shown = explorer.explore(ensemble, at=MOVES)
+    shown.across.value, shown.up.value = "layers", "kernel"
+    expected = [
+        [
+            ensemble.predict(pd.DataFrame([shown.configuration | {"layers": n, "kernel": k}]))[0]
+            for n in range(1, 7)
+        ]
+        for k in KERNELS
+    ]
+    assert shown.slice == pytest.approx(np.array(expected), abs=1e-12)
+    shown.across.value = "momentum"
+    middle = -0.5 + 1.4 * 16.5 / 33
+    held = pd.DataFrame([shown.configuration | {"momentum": middle, "kernel": "poly & <b>co</b>"}])
+    assert shown.slice.shape == (3, 33)
+    assert shown.slice[1, 16] == pytest.approx(ensemble.predict(held)[0], abs=1e-12)
+
+
+def test_the_slice_follows_the_others_and_the_ring_its_own(ensemble):
+    shown = explorer.explore(ensemble)
+    shown.across.value, shown.up.value = "momentum", "rate"
+
+    def ring():
+        circle = next(ElementTree.fromstring(shown.heat_map.value).iter("circle"))
+        return float(circle.get("cx")), float(circle.get("cy"))
+
+    before, (x, y) = shown.slice, ring()
+    shown.controls["momentum"].value = 0.9
+    assert np.array_equal(shown.slice, before)
+    assert ring()[0] == pytest.approx(x + explorer.SIZE / 2, abs=0.11) and ring()[1] == y
+    shown.controls["rate"].value = 0.3
+    assert np.array_equal(shown.slice, before)
+    assert ring()[1] == pytest.approx(8, abs=0.11)
+    shown.controls["layers"].value = 1
+    assert not np.allclose(shown.slice, before, atol=0.05)
+
+
+def test_a_hyperparameter_chosen_twice_changes_places(ensemble):
+    shown = explorer.explore(ensemble)
+    shown.across.value, shown.up.value = "momentum", "rate"
+    before = shown.slice
+    shown.up.value = "momentum"
+    assert (shown.across.value, shown.up.value) == ("rate", "momentum")
+    assert shown.slice == pytest.approx(before.T)
+    shown.across.value = "momentum"
+    assert (shown.across.value, shown.up.value) == ("momentum", "rate")
+
+
+def test_the_axes_of_the_slice_are_labelled_in_values(ensemble):
+    shown = explorer.explore(ensemble)
+    shown.across.value, shown.up.value = "rate", "size"
+    texts = [text.text for text in ElementTree.fromstring(shown.heat_map.value).iter("text")]
+    assert {"0.0001", "0.001", "0.01", "0.1", "small", "medium", "large"} <= set(texts)
+    assert {"rate", "size", "predicted loss"} <= set(texts)
+    shown.up.value = "layers"
+    texts = [text.text for text in ElementTree.fromstring(shown.heat_map.value).iter("text")]
+    assert {"1", "2", "3", "4", "5", "6"} <= set(texts)
+
+
+# Ensembles out of the ordinary
+
+
+def test_a_poor_ensemble_is_named_so_on_its_face(ensemble):
+    poor = replace(ensemble, quality=ensemble.quality.assign(r2=0.3, low=0.1, high=0.5))
+    with pytest.warns(UserWarning, match="read the explanation as a hint"):
+        shown = explorer.explore(poor)
+    assert "A hint only: the meta-model predicts poorly, held-out R² = 0.30" in words(shown.prediction)
+    with warnings.catch_warnings():
+        # Once is enough: not again with every move.
+        warnings.simplefilter("error")
+        shown.controls["layers"].value = 2
+    assert "A hint only" in words(shown.prediction)
+    assert "A hint only" not in words(explorer.explore(ensemble).prediction)
+
+
+def test_an_ensemble_that_predicts_nothing_is_refused(ensemble):
+    useless = replace(ensemble, quality=ensemble.quality.assign(r2=0.0, low=-0.1, high=0.1))
+    with pytest.raises(trust.UntrustworthyError, match="nothing to explain"):
+        explorer.explore(useless)
+
+
+def test_one_member_has_no_interval():
+    shown = explorer.explore(ensemble_of([mlp(3)], cube(3)))
+    assert "one member has no interval" in words(shown.prediction)
+    assert np.isnan(shown.low)
+    assert "nan" not in shown.prediction.value + shown.waterfall.value + shown.heat_map.value
+
+
+def test_one_hyperparameter_has_no_slice():
+    shown = explorer.explore(ensemble_of([mlp(1), mlp(1, seed=1)], cube(1)))
+    assert shown.heat_map not in everything(shown)
+    before = shown.value
+    shown.controls["h00"].value = 1.0
+    assert shown.value != before
+    assert shown.contributions["contribution"].sum() == pytest.approx(shown.value - shown.base)
+
+
+def test_of_many_hyperparameters_the_higher_effects_are_one_row():
+    d = decomposition.MOST + 1
+    shown = explorer.explore(ensemble_of([mlp(d), mlp(d, seed=1)], cube(d)), n_background=8)
+    shown.controls["h03"].value = 0.9
+    assert list(shown.contributions.index) == [*shown.controls, explorer.HIGHER]
+    assert shown.contributions["contribution"].sum() == pytest.approx(shown.value - shown.base)
+    assert explorer.HIGHER in words(shown.waterfall)
+
+
+def test_a_move_is_answered_within_a_tenth_of_a_second():
+    members = [mlp(7, hidden=(32, 32), seed=k) for k in range(10)]
+    shown = explorer.explore(ensemble_of(members, spaces.ubal()))
+    times = []
+    for value in np.linspace(0, 1, 15):
+        # Of the processor: others may compute on the same cores.
+        start = time.process_time()
+        shown.controls["beta_2"].value = value
+        times.append(time.process_time() - start)
+    assert np.median(times) < 0.1
+
+
+# In a browser
+
+CELL = """\
+from pathlib import Path
+from ubalkit import explorer, metamodel
+explorer.explore(metamodel.load(Path("ensemble.json")))"""
+
+#: Waits for the kernel, which a key pressed too early would not.
+RUN = """async () => {
+    const app = window.jupyterapp;
+    await app.shell.currentWidget.sessionContext.ready;
+    await app.commands.execute("notebook:run-all-cells");
+}"""
+
+
+def until(condition, timeout=120):
+    """The first true answer of a function that is asked again and again."""
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "It took too long."
+        time.sleep(0.05)
+    return answer
+
+
+@contextmanager
+def served(application, root):
+    """The address of a Jupyter server, which ends with all that it started."""
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython"}
+    runtime = root / ".jupyter" / "runtime"
+    environment = {
+        **os.environ,
+        **{variable: str(root / ".jupyter" / folder) for variable, folder in folders.items()},
+        "JUPYTER_RUNTIME_DIR": str(runtime),
+        "PYTHONPATH": str(Path(ubalkit.__file__).parents[1]),
+    }
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--IdentityProvider.token="]
+    options += [f"--ServerApp.root_dir={root}", f"--{application}.expose_app_in_browser=True"]
+    module = {"LabApp": "jupyterlab", "JupyterNotebookApp": "notebook"}[application]
+    with (root / "server.log").open("w") as log:
+        server = psutil.Popen(
+            [sys.executable, "-m", module, *options], env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+
+    def address():
+        assert server.poll() is None, (root / "server.log").read_text()
+        # The server says there which of the free ports it took.
+        for file in runtime.glob("jpserver-*.json"):
+            try:
+                url = json.loads(file.read_text())["url"]
+                urllib.request.urlopen(f"{url}api/status", timeout=5).close()
+            except (OSError, ValueError):
+                continue
+            return url
+        return None
+
+    try:
+        yield until(address)
+    finally:
+        family = [server, *server.children(recursive=True)] if server.is_running() else [server]
+        server.terminate()
+        _, alive = psutil.wait_procs(family, timeout=30)
+        for process in alive:
+            process.kill()
+
+
+@pytest.mark.parametrize("application", ["LabApp", "JupyterNotebookApp"])
+def test_a_slider_moved_in_a_browser_changes_the_page(application, ensemble, tmp_path):
+    browser_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    pytest.importorskip({"LabApp": "jupyterlab", "JupyterNotebookApp": "notebook"}[application])
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    ensemble.save(tmp_path / "ensemble.json")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "explorer.ipynb")
+    here = explorer.explore(ensemble)
+    page_of = {"LabApp": "lab/tree", "JupyterNotebookApp": "notebooks"}[application]
+    with served(application, tmp_path) as url, browser_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(60_000)
+        expect = browser_api.expect
+        expect.set_options(timeout=60_000)
+        page.goto(f"{url}{page_of}/explorer.ipynb")
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        page.evaluate(RUN)
+        output = page.locator(".jp-OutputArea-output")
+        prediction, picture = output.locator("b").first, output.locator("svg image").first
+        expect(prediction).to_have_text(number(here))
+        before = picture.get_attribute("href")
+        sliders = output.get_by_role("slider")
+        expect(sliders).to_have_count(5)
+        for slider, name in ((0, "momentum"), (2, "layers")):
+            sliders.nth(slider).press("End")
+            here.controls[name].value = here.controls[name].max
+            expect(prediction).to_have_text(number(here))
+        expect(output.get_by_text("momentum = 0.9", exact=True)).to_be_visible()
+        expect(picture).not_to_have_attribute("href", before)
+        expect(output.get_by_text("Error")).to_have_count(0)
+        browser.close()
+
+
+def number(shown):
+    return f"{shown.value:.2f}".replace("-", "−")
