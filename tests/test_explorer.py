@@ -22,7 +22,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, Integer
+from ConfigSpace import Categorical, ConfigurationSpace, Constant, EqualsCondition, Float, Integer
 from torch import nn
 
 import ubalkit
@@ -497,3 +497,24 @@ def test_a_slider_moved_in_a_browser_changes_the_page(application, ensemble, tmp
 
 def number(shown):
     return f"{shown.value:.2f}".replace("-", "−")
+
+
+# Conditions
+
+
+def test_what_a_condition_switches_off_cannot_be_moved():
+    space = ConfigurationSpace()
+    kind, depth = Categorical("kind", ["a", "b"], default="a"), Integer("depth", (1, 4), default=2)
+    space.add([kind, depth, Float("rate", (0.0, 1.0))])
+    space.add(EqualsCondition(depth, kind, "b"))
+    table = spaces.sample(space, 0, range(120))
+    table = table.assign(loss=table["rate"] + table["depth"].fillna(0), status="ok")
+    fitted = metamodel.fit(table, "loss", space, n_members=3, architectures=((1, 16),), steps=150)
+    shown = explorer.explore(fitted)
+    assert shown.controls["depth"].disabled and not shown.controls["rate"].disabled
+    shown.across.value, shown.up.value = "depth", "kind"
+    # Without effect where it is off, with one where it is on.
+    off, on = shown.slice
+    assert np.ptp(off) == 0 and np.ptp(on) > 1
+    shown.controls["kind"].value = "b"
+    assert not shown.controls["depth"].disabled

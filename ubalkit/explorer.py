@@ -125,6 +125,9 @@ class Explorer(widgets.VBox):
         self.contributions = frame.iloc[:-1].rename_axis("hyperparameter")
         self.value, self.low, self.high = frame.iloc[-1]
         self.base, self._unit = float(found.base_values.mean()), found.unit[0]
+        # What a condition switches off cannot be moved.
+        for control, on in zip(self.controls.values(), spaces.active(self.ensemble.space, found.unit)[0]):
+            control.disabled = not on
 
     def _draw(self) -> None:
         trust, metric = self.ensemble.trust, LABELS.get(self.ensemble.metric, self.ensemble.metric)
@@ -274,9 +277,8 @@ def _control(hp, value, width: str) -> widgets.Widget:
 
 def _cells(space, name: str) -> np.ndarray:
     """Coordinates along one axis of the slice, only such as configurations have."""
-    n, names = int(min(space[name].size, CELLS)), spaces.varied(space)
-    unit = np.tile((np.arange(n)[:, None] + 0.5) / n, len(names))
-    return spaces.to_unit(space, spaces.from_unit(space, unit))[:, names.index(name)]
+    n = int(min(space[name].size, CELLS))
+    return spaces.snapped(space, name, (np.arange(n) + 0.5) / n)
 
 
 def _nice(low: float, high: float, log: bool = False, whole: bool = False) -> list[float]:
