@@ -261,3 +261,66 @@ def test_the_check_of_outputs_fails_where_an_input_was_damaged(here, tmp_path, d
     assert done.returncode == (0 if damage is None else 1), done.stdout
     if damage is not None:
         assert "Cell outputs differ" in done.stdout
+
+
+# Trials of one's own
+
+
+@pytest.fixture(scope="module")
+def reported(home, tmp_path_factory):
+    """What notebook 5 makes of a CSV file of another model's trials, a metric to be minimised."""
+    folder = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"rate": 10 ** rng.uniform(-4, 0, 80), "depth": rng.integers(1, 9, 80)})
+    table["kind"] = rng.choice(["a", "b"], 80)
+    table["loss"] = np.log10(table["rate"]) ** 2 * (1 + table["kind"].eq("b")) + rng.normal(0, 0.1, 80)
+    table.to_csv(folder / "trials.csv", index=False, sep=";")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UBALKIT_HOME", str(home))
+        patch.setenv("UBALKIT_RUNS", str(folder / "runs"))
+        given = {"metric": "loss", "direction": "minimize", "name": "toy", "n_members": 4}
+        return pipeline.own(source=str(folder / "trials.csv"), **given)
+
+
+def test_a_csv_file_becomes_a_report_without_code(reported):
+    executed, report = reported
+    text = report.read_text(encoding="utf-8")
+    nb = nbformat.read(executed, as_version=4)
+    assert not [o for c in nb.cells for o in c.get("outputs", []) if o.output_type in ("error", "stderr")]
+    assert "Fig. 3 of this model" in text and text.count("data:image/png;base64,") >= 4
+    assert "explanation.explain(" not in text  # no code
+    assert "to minimize" in printed(nb) and "not at hand" in printed(nb)
+
+
+def test_what_matters_is_in_the_tables_and_the_space(reported):
+    folder = reported[1].parent
+    importance = pd.read_csv(folder / "importance.csv", index_col=0)
+    assert importance.index[0] == "rate" and importance.loc["depth", "action"] == "freeze"
+    # The loss is least where the rate is 1: that end is kept.
+    space = json.loads((folder / "space.json").read_text())
+    rate = next(hp for hp in space["hyperparameters"] if hp["name"] == "rate")
+    assert rate["log"] and rate["upper"] > 0.5 and rate["lower"] > 1e-3
+    optuna_space = json.loads((folder / "space_optuna.json").read_text())
+    assert set(optuna_space) == {"rate", "depth", "kind"}
+    for name in ("fig3", "explained", "surfaces", "methods"):
+        assert (folder / "figures" / f"{name}.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--own", "no_such.csv"], "There is no table of trials at"),
+        (["--own", "empty.csv"], "columns; separate them by"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_with_a_source(tmp_path, arguments, message):
+    (tmp_path / "empty.csv").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "ubalkit.pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"UBALKIT_RUNS": str(tmp_path / "runs")},
+    )
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]

@@ -143,6 +143,8 @@ def publish(profile: str) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
+    import papermill
+
     parser = argparse.ArgumentParser(
         prog="python -m ubalkit.pipeline", description="Run the notebooks in order."
     )
@@ -159,7 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             chosen = {n: getattr(given, n) for n in ("metric", "direction", "name", "study_name")}
             chosen = {"name": "own", **{n: v for n, v in chosen.items() if v is not None}}
             source = given.own if "://" in given.own else str(Path(given.own).resolve())
-            print(*own(source=source, progress=True, **chosen), sep="\n")
+            try:
+                print(*own(source=source, progress=True, **chosen), sep="\n")
+            except papermill.PapermillExecutionError as error:
+                parser.exit(2, f"{error.evalue}\n")
             return
         profile = given.profile or profiles.default()
         run(profile, progress=True)
