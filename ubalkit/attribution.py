@@ -131,15 +131,12 @@ class Attribution:
         """
         grid = np.linspace(0, 1, n_grid)
         frames = []
-        for j, name in enumerate(self.names):
+        for name in self.names:
             means = self.running(name, n_grid, bandwidth)
-            unit = np.full((n_grid, len(self.names)), 0.5)
-            # The last bin of a category ends below 1.
-            unit[:, j] = np.minimum(grid, np.nextafter(1, 0))
             columns = {
                 "hyperparameter": name,
                 "unit": grid,
-                "value": spaces.from_unit(self.ensemble.space, unit)[name],
+                "value": spaces.values(self.ensemble.space, name, grid),
                 "mean": means.value[0],
                 "low": means.low[0],
                 "high": means.high[0],
@@ -147,6 +144,20 @@ class Attribution:
             }
             frames.append(pd.DataFrame(columns))
         return pd.concat(frames, ignore_index=True)
+
+    def explanation(self):
+        """The values as a `shap.Explanation`, for the plots of shap; data in unit-cube coordinates.
+
+        Returns
+        -------
+        shap.Explanation
+            Of n rows; what is displayed are the values of the hyperparameters.
+        """
+        import shap
+
+        base = np.full(len(self.unit), self.base_values.mean())
+        shown = self.table[self.names].to_numpy()
+        return shap.Explanation(self.values, base, self.unit, display_data=shown, feature_names=self.names)
 
     def save(self, path: Path) -> None:
         """Write the values as a NumPy archive, without pickle."""

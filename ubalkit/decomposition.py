@@ -373,9 +373,8 @@ def surface(
     unit = np.full((n_grid**2, len(names)), 0.5)
     unit[:, places[0]], unit[:, places[1]] = first.ravel(), second.ravel()
     # At coordinates that configurations have: between two choices there is none.
-    inside = np.minimum(unit, np.nextafter(1, 0))
     for place, name in zip(places, pair):
-        unit[:, place] = spaces.snapped(ensemble.space, name, inside[:, place])
+        unit[:, place] = spaces.snapped(ensemble.space, name, unit[:, place])
     x, b = torch.as_tensor(unit), torch.as_tensor(spaces.spread(ensemble.space, n_background, seed))
     sets = [(), (places[0],), (places[1],), tuple(sorted(places))]
     v = torch.stack([_game(member, x, b, sets) for member in ensemble.members]).mean(0).numpy()

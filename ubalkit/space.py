@@ -39,6 +39,7 @@ __all__ = [
     "bound",
     "coordinate",
     "snapped",
+    "values",
     "sobol",
     "spread",
     "reduced",
@@ -389,9 +390,15 @@ def coordinate(hp, values) -> np.ndarray:
     return ((np.log(values) if hp.log else values) - low) / (high - low)
 
 
+def values(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
+    """Values of one hyperparameter at coordinates in [0, 1], where it is active."""
+    # The last share ends below 1.
+    return _to_value(space[name], np.minimum(unit, np.nextafter(1, 0)))
+
+
 def snapped(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
-    """The nearest unit-cube coordinates of one hyperparameter that configurations have."""
-    return coordinate(space[name], _to_value(space[name], unit))
+    """The nearest coordinates of one hyperparameter that configurations have."""
+    return coordinate(space[name], values(space, name, unit))
 
 
 def _to_value(hp, unit: np.ndarray) -> np.ndarray:
