@@ -41,14 +41,14 @@ def ensemble_of(*members, d=None, space=None):
 
 
 def mlp(widths, seed=0, scale=2.0):
-    """A tanh network with large random weights, so that it is anything but linear."""
+    """A GELU network with large random weights, so that it is anything but linear."""
     generator = torch.Generator().manual_seed(seed)
     modules = []
     for fan_in, fan_out in itertools.pairwise(widths):
         layer = nn.Linear(fan_in, fan_out, dtype=torch.float64)
         layer.weight.data = scale * torch.randn(fan_out, fan_in, generator=generator).double() / fan_in**0.5
         layer.bias.data = torch.randn(fan_out, generator=generator).double()
-        modules += [layer, nn.Tanh()]
+        modules += [layer, nn.GELU(approximate="tanh")]
     return nn.Sequential(*modules[:-1]).requires_grad_(False)
 
 
@@ -420,7 +420,9 @@ def test_networks_are_decomposed_as_any_function_is(hidden):
 
 
 def test_the_fast_path_is_taken_by_the_networks_that_fit_makes(monkeypatch):
-    member = mlp((3, 8, 1))
+    table = rows(3, 40).assign(y=lambda t: t["h0"] * t["h2"], status="ok")
+    settings = {"architectures": [(2, 8)], "weight_decays": [1e-3], "n_folds": 2, "steps": 5}
+    (member,) = metamodel.fit(table, "y", cube(3), n_members=1, **settings).members
     before = decomposition.decompose(ensemble_of(member, d=3), rows(3))
     monkeypatch.setattr(type(member), "forward", None)  # which it does without, but for the predictions
     monkeypatch.setattr(Ensemble, "predict_unit", lambda self, unit: before.predictions)
@@ -434,10 +436,11 @@ def test_the_fast_path_is_taken_by_the_networks_that_fit_makes(monkeypatch):
         (nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)),
         (nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 5), nn.Sigmoid(), nn.Linear(5, 1)),
         (nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1), nn.Tanh()),
+        (nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 1)),
         (nn.Linear(3, 8), nn.Linear(8, 1)),
         (nn.Linear(3, 1),),
     ],
-    ids=["relu", "sigmoid", "tanh at the end", "no activation", "linear"],
+    ids=["relu", "sigmoid", "tanh at the end", "exact gelu", "no activation", "linear"],
 )
 def test_other_networks_are_decomposed_too(modules):
     member = nn.Sequential(*modules).double().requires_grad_(False)
@@ -447,7 +450,9 @@ def test_other_networks_are_decomposed_too(modules):
 
 
 def test_a_network_without_biases_is_decomposed_too():
-    member = nn.Sequential(nn.Linear(3, 8, bias=False), nn.Tanh(), nn.Linear(8, 1, bias=False)).double()
+    member = nn.Sequential(
+        nn.Linear(3, 8, bias=False), nn.GELU(approximate="tanh"), nn.Linear(8, 1, bias=False)
+    ).double()
     found = decomposition.decompose(ensemble_of(member.requires_grad_(False), d=3), rows(3))
     np.testing.assert_allclose(found.remainder, 0, atol=1e-10)
 

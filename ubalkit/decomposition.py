@@ -13,6 +13,7 @@ interaction; here it gets its name.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -397,15 +398,15 @@ def _game(member: nn.Module, x: Tensor, background: Tensor, sets: Sequence[tuple
         if not _is_mlp(member):
             mixed = (torch.where(held[:, None], point, background).flatten(0, 1) for point in x)
             return torch.stack([member(rows).view(len(sets), -1).mean(1) for rows in mixed])
-        (first, bias), *middle, (last, last_bias) = _logistic(member)
+        (first, bias), *middle, (last, last_bias) = [(layer.weight, layer.bias) for layer in member[::2]]
         # The first layer is linear: its part of the background is computed once.
         of_background = torch.where(held, 0, background[:, None]) @ first.T + bias
         values, kept = [], torch.empty_like(of_background)
         for point in x:
             of_point = torch.where(held, point, 0) @ first.T
-            hidden = torch.add(of_point, of_background, out=kept).sigmoid_()
+            hidden = _gelu_(torch.add(of_point, of_background, out=kept))
             for weights, bias in middle:
-                hidden = nn.functional.linear(hidden, weights, bias).sigmoid_()
+                hidden = _gelu_(nn.functional.linear(hidden, weights, bias))
             # And so is the last: the mean over the background comes before it.
             values.append((hidden.mean(0) @ last.T + last_bias).squeeze(1))
     return torch.stack(values)
@@ -413,17 +414,15 @@ def _game(member: nn.Module, x: Tensor, background: Tensor, sets: Sequence[tuple
 
 def _is_mlp(member: nn.Module) -> bool:
     kinds = [type(module) for module in member] if isinstance(member, nn.Sequential) else []
-    alike = len(kinds) > 2 and kinds == [nn.Linear, nn.Tanh] * (len(kinds) // 2) + [nn.Linear]
-    return alike and all(module.bias is not None for module in member[::2])
+    alike = len(kinds) > 2 and kinds == [nn.Linear, nn.GELU] * (len(kinds) // 2) + [nn.Linear]
+    return (
+        alike
+        and all(module.bias is not None for module in member[::2])
+        and all(module.approximate == "tanh" for module in member[1::2])
+    )
 
 
-def _logistic(member: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
-    """Layers of an equal network of logistic units: tanh z = 2 σ(2z) - 1, and σ is far faster to compute."""
-    layers = [(module.weight, module.bias) for module in member[::2]]
-    equal = []
-    for k, (weights, bias) in enumerate(layers):
-        if k > 0:
-            weights, bias = 2 * weights, bias - weights.sum(1)
-        outer = 2 if k < len(layers) - 1 else 1
-        equal.append((outer * weights, outer * bias))
-    return equal
+def _gelu_(z: Tensor) -> Tensor:
+    """GELU in its tanh form, in place: z σ(c (z + 0.044715 z³)), c = √(8/π); twice as fast as torch's."""
+    c = (8 / math.pi) ** 0.5
+    return z.mul_((z * z).mul_(0.044715 * c).add_(c).mul_(z).sigmoid_())
