@@ -242,6 +242,40 @@ def test_how_far_two_attributions_are_apart(known):
     assert found.loc["all", "error"] == pytest.approx((4 * sizes[0] + sizes[1]) / sizes.sum())
 
 
+def test_how_far_they_are_apart_has_an_interval(known):
+    # Two members whose approximations err differently: by 10 % and by 30 % of every value.
+    members = np.array([known.values, known.values])
+    exact = Attribution(known.ensemble, known.table, NAMES, known.unit, members, np.zeros(2), random=False)
+    larger = members * np.array([1.1, 1.3])[:, None, None]
+    other = Attribution(known.ensemble, known.table, NAMES, known.unit, larger, np.zeros(2), random=False)
+    found = attribution.agreement(other, exact).loc[["beta_1", "beta_2", "all"]]
+    np.testing.assert_allclose(found["error"], 0.2)
+    np.testing.assert_allclose(found["ratio"], 1.2)
+    assert (found["error_low"] <= 0.1).all() and (found["error_high"] >= 0.3).all()
+    assert (found["ratio_low"] <= 1.1).all() and (found["ratio_high"] >= 1.3).all()
+    np.testing.assert_allclose(found[["signs_low", "signs", "signs_high"]], 1)
+    # Where the members err alike, there is nothing to be unsure of.
+    alike = Attribution(
+        known.ensemble, known.table, NAMES, known.unit, 1.2 * members, np.zeros(2), random=False
+    )
+    sure = attribution.agreement(alike, exact).loc["all"]
+    np.testing.assert_allclose(
+        sure[["error_low", "error_high", "ratio_low", "ratio_high"]], [0.2, 0.2, 1.2, 1.2]
+    )
+
+
+def test_signs_that_some_members_have_otherwise_are_unsure(known):
+    members = np.array([known.values] * 4)
+    exact, mixed = (
+        Attribution(known.ensemble, known.table, NAMES, known.unit, values, np.zeros(4), random=False)
+        for values in (members, members * np.array([1, 1, 1, -1])[:, None, None])
+    )
+    found = attribution.agreement(mixed, exact).loc["beta_2"]
+    assert found["signs"] == 1
+    assert found["signs_low"] < 0.5
+    assert found["signs_high"] == 1
+
+
 def test_attributions_of_other_configurations_are_not_compared(known):
     moved = Attribution(
         known.ensemble,

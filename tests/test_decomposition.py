@@ -41,14 +41,14 @@ def ensemble_of(*members, d=None, space=None):
 
 
 def mlp(widths, seed=0, scale=2.0):
-    """A tanh network with large random weights, so that it is anything but linear."""
+    """A GELU network with large random weights, so that it is anything but linear."""
     generator = torch.Generator().manual_seed(seed)
     modules = []
     for fan_in, fan_out in itertools.pairwise(widths):
         layer = nn.Linear(fan_in, fan_out, dtype=torch.float64)
         layer.weight.data = scale * torch.randn(fan_out, fan_in, generator=generator).double() / fan_in**0.5
         layer.bias.data = torch.randn(fan_out, generator=generator).double()
-        modules += [layer, nn.Tanh()]
+        modules += [layer, nn.GELU(approximate="tanh")]
     return nn.Sequential(*modules[:-1]).requires_grad_(False)
 
 
@@ -153,9 +153,9 @@ def test_sobol_indices_of_polynomials(balanced, name):
         own, total = variance.get((i,), 0), sum(v for s, v in variance.items() if i in s)
         assert sobol.loc[f"h{i}", "first"] == pytest.approx(own, abs=1e-10)
         assert sobol.loc[f"h{i}", "total"] == pytest.approx(total, abs=1e-10)
-    for size in range(1, 5):
-        expected = sum(v for s, v in variance.items() if len(s) == size)
-        assert orders[size] == pytest.approx(expected, abs=1e-10)
+    for k, order in enumerate(("1", "2", "3+")):
+        expected = sum(v for s, v in variance.items() if min(len(s), 3) == k + 1)
+        assert orders.loc[order, "share"] == pytest.approx(expected, abs=1e-10)
 
 
 A = np.array([0, 0.5, 1.5, 3, 6, 9, 99])
@@ -420,7 +420,9 @@ def test_networks_are_decomposed_as_any_function_is(hidden):
 
 
 def test_the_fast_path_is_taken_by_the_networks_that_fit_makes(monkeypatch):
-    member = mlp((3, 8, 1))
+    table = rows(3, 40).assign(y=lambda t: t["h0"] * t["h2"], status="ok")
+    settings = {"architectures": [(2, 8)], "weight_decays": [1e-3], "n_folds": 2, "steps": 5}
+    (member,) = metamodel.fit(table, "y", cube(3), n_members=1, **settings).members
     before = decomposition.decompose(ensemble_of(member, d=3), rows(3))
     monkeypatch.setattr(type(member), "forward", None)  # which it does without, but for the predictions
     monkeypatch.setattr(Ensemble, "predict_unit", lambda self, unit: before.predictions)
@@ -434,10 +436,11 @@ def test_the_fast_path_is_taken_by_the_networks_that_fit_makes(monkeypatch):
         (nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)),
         (nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 5), nn.Sigmoid(), nn.Linear(5, 1)),
         (nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1), nn.Tanh()),
+        (nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 1)),
         (nn.Linear(3, 8), nn.Linear(8, 1)),
         (nn.Linear(3, 1),),
     ],
-    ids=["relu", "sigmoid", "tanh at the end", "no activation", "linear"],
+    ids=["relu", "sigmoid", "tanh at the end", "exact gelu", "no activation", "linear"],
 )
 def test_other_networks_are_decomposed_too(modules):
     member = nn.Sequential(*modules).double().requires_grad_(False)
@@ -447,7 +450,9 @@ def test_other_networks_are_decomposed_too(modules):
 
 
 def test_a_network_without_biases_is_decomposed_too():
-    member = nn.Sequential(nn.Linear(3, 8, bias=False), nn.Tanh(), nn.Linear(8, 1, bias=False)).double()
+    member = nn.Sequential(
+        nn.Linear(3, 8, bias=False), nn.GELU(approximate="tanh"), nn.Linear(8, 1, bias=False)
+    ).double()
     found = decomposition.decompose(ensemble_of(member.requires_grad_(False), d=3), rows(3))
     np.testing.assert_allclose(found.remainder, 0, atol=1e-10)
 
@@ -492,6 +497,14 @@ def test_what_needs_all_sets_is_refused_without_them(truncated, ask, message):
         ask(pairs)
 
 
+def test_of_twelve_hyperparameters_all_sets_are_decomposed():
+    found = decomposition.decompose(ensemble_of(mlp((12, 4, 1)), d=12), n_points=2, n_background=2)
+    assert decomposition.MOST == 12
+    assert found.complete
+    assert len(found.subsets) == 2**12 - 1
+    np.testing.assert_allclose(found.shap().values.sum(1), (found.predictions - found.base_values).mean(0))
+
+
 def test_thirteen_hyperparameters():
     member = mlp((13, 8, 1))
     found = decomposition.decompose(ensemble_of(member, d=13), n_points=16)
@@ -509,8 +522,14 @@ def test_shares_are_of_the_whole_prediction_even_if_sets_are_left_out(truncated)
     assert pairs.sum() < 0.999
 
 
+def test_what_sets_left_out_explain_together_is_known(truncated):
+    complete, pairs = (d.orders() for d in truncated)
+    assert complete.loc["3+", "share"] > 0.01
+    pd.testing.assert_frame_equal(pairs, complete, atol=1e-10)
+
+
 def test_the_scatter_of_sets_left_out_is_not_known(truncated):
-    complete, pairs = (d.scatter() for d in truncated)
+    complete, pairs = (d.scatter()["value"].unstack() for d in truncated)
     assert (complete["order 3+"].abs() > 1e-3).any()
     assert pairs["order 3+"].isna().all()
 
@@ -615,18 +634,60 @@ def test_nor_to_those_of_their_shap_values(balanced):
 
 def test_orders_add_up_to_one(found):
     orders = found.orders()
-    assert list(orders.index) == [1, 2, 3, 4]
-    assert orders.sum() == pytest.approx(1, abs=1e-10)
-    by_order = found.variance().groupby("order")["share"].sum()
-    np.testing.assert_allclose(orders, by_order, rtol=0, atol=1e-12)
-    assert orders[1] == pytest.approx(0.75, abs=0.05)
+    assert list(orders.index) == ["1", "2", "3+"]
+    assert list(orders) == ["share", "low", "high"]
+    assert orders["share"].sum() == pytest.approx(1, abs=1e-10)
+    shares = found.variance()["share"].groupby(found.variance()["order"].clip(upper=3)).sum()
+    np.testing.assert_allclose(orders["share"], shares, rtol=0, atol=1e-10)
+    # The truth: an own effect of variance 1/12 and a pair of 4/144.
+    truth = np.array([0.75, 0.25, 0])
+    assert ((orders["low"] < truth) & (truth < orders["high"])).all()
+    assert (orders["high"] - orders["low"]).between(1e-3, 0.2).all()
+
+
+def with_pairs(*strengths):
+    """Members in which h1 and h2 join with different strengths, and h1 with h3."""
+    members = [polynomial({(0,): 1.0, (1, 2): c, (1, 3): 2.0}) for c in strengths]
+    return decomposition.decompose(ensemble_of(*members, d=4), n_points=512)
+
+
+def test_the_intervals_of_scatter_and_orders_are_the_members(balanced):
+    strengths = (3.6, 4.0, 4.4)
+    found = with_pairs(*strengths)
+    assert not found.random
+    # Of each member by itself; the points are no sample, so that nothing else varies.
+    alone = [with_pairs(c) for c in strengths]
+    for ask in (lambda d: d.scatter().loc["h1"], lambda d: d.orders()):
+        frame, of_each = ask(found), [ask(d).iloc[:, 0] for d in alone]
+        assert list(frame)[1:] == ["low", "high"]
+        assert np.isnan(ask(alone[0])[["low", "high"]]).all(axis=None)
+        spread = np.ptp(of_each, axis=0)
+        varied = spread > 0.01
+        assert varied.sum() >= 2
+        width = frame["high"] - frame["low"]
+        # Twice Student's quantile of two degrees, the spread of three numbers, and the calibration.
+        expected = 2 * uncertainty.CALIBRATION * 2.92 * (4 / 3) ** 0.5 * np.std(of_each, axis=0)
+        np.testing.assert_allclose(width[varied], expected[varied], rtol=0.1)
+        assert (width[~varied] < 0.1).all()
+        assert ((frame["low"] <= np.min(of_each, axis=0)) & (np.max(of_each, axis=0) <= frame["high"])).all()
+
+
+def test_the_choice_of_configurations_adds_to_the_intervals_of_the_scatter(balanced):
+    f = polynomial({(1, 2): 4.0, (1, 3): 2.0})
+    ensemble = ensemble_of(f, f, d=4)
+    few, many = (decomposition.decompose(ensemble, rows(4, n)).scatter().loc["h1"] for n in (40, 1000))
+    widths = [(frame["high"] - frame["low"]).loc[["scatter", "h2", "h3"]] for frame in (few, many)]
+    assert (widths[0] > 2 * widths[1]).all()
+    assert (widths[1] > 1e-3).all()
 
 
 def test_the_scatter_is_put_down_to_the_right_partner(balanced):
     f = polynomial({(): 0.5, (0,): 1.0, (1, 2): 4.0})
     found = decomposition.decompose(ensemble_of(f, d=4), rows(4, 200))
-    frame = found.scatter()
-    assert list(frame) == ["own", "scatter", "h0", "h1", "h2", "h3", "order 3+"]
+    whole = found.scatter()
+    assert list(whole) == ["value", "low", "high"]
+    assert list(whole.loc["h1"].index) == ["own", "scatter", "h0", "h2", "h3", "order 3+"]
+    frame = whole["value"].unstack()
     assert frame.index.name == "hyperparameter"
     unit = np.array(rows(4, 200))
     pair = 4 * (unit[:, 1] - 0.5) * (unit[:, 2] - 0.5)
@@ -639,7 +700,7 @@ def test_the_scatter_is_put_down_to_the_right_partner(balanced):
 
 
 def test_the_scatter_is_the_shap_value_less_the_own_effect(decomposed):
-    frame, values = decomposed.scatter(), decomposed.shap().values
+    frame, values = decomposed.scatter()["value"].unstack(), decomposed.shap().values
     for j, name in enumerate(decomposed.names):
         rest = values[:, j] - decomposed.components[name,]
         assert frame.loc[name, "scatter"] == pytest.approx(rest.std(), abs=1e-12)
@@ -654,13 +715,14 @@ def test_the_scatter_of_some_rows(decomposed, pair_of_networks):
     frame = decomposed.scatter(rows=some)
     fewer = decomposition.decompose(pair_of_networks, rows(4)[some], n_background=8, seed=3).scatter()
     pd.testing.assert_frame_equal(frame, fewer, rtol=1e-8)
-    assert not np.allclose(frame["scatter"], decomposed.scatter()["scatter"])
+    assert not np.allclose(frame["value"], decomposed.scatter()["value"])
 
 
 def test_where_there_is_no_scatter_no_partner_is_named():
     found = decomposition.decompose(ensemble_of(lambda u: u[:, 0] + u[:, 1].exp(), d=3), rows(3))
-    assert (found.scatter()["scatter"] < 1e-12).all()
-    shares = found.scatter().drop(columns=["own", "scatter"])
+    frame = found.scatter()["value"].unstack()
+    assert (frame["scatter"] < 1e-12).all()
+    shares = frame.drop(columns=["own", "scatter"])
     assert (shares.fillna(0).abs() < 0.01).all(axis=None)
 
 

@@ -100,7 +100,7 @@ def of_kind(ax, kind):
 
 def test_points_are_the_exact_shap_values_and_lines_the_own_effects(decompositions):
     dec = decompositions[TEST]
-    values, scatter = dec.shap().values, dec.scatter()
+    values, scatter = dec.shap().values, dec.scatter()["value"].unstack()
     figure = figures_explained.explained(dec)
     drawn = panels(figure)
     assert [ax.get_xlabel() for ax in drawn] == [figures.symbol(name) for name in NAMES]

@@ -267,29 +267,48 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
     DataFrame
         Index: hyperparameter, in the exact order of importance, then ``all``.
         ``error``: mean absolute difference, over the mean absolute exact
-        value; ``rank`` and ``exact_rank`` of the importance; ``signs``: share
-        of the points of the running mean at which both have the same sign.
+        value; ``ratio``: mean absolute value over that of the exact ones;
+        ``signs``: share of the points of the running mean at which both have
+        the same sign; each with ``…_low`` and ``…_high``, its 90 % interval.
+        ``rank`` and ``exact_rank`` of the importance.
 
     Raises
     ------
     ValueError
-        If they explain different configurations.
+        If they explain different configurations, or have other members.
     """
-    if approximate.names != exact.names or not np.array_equal(approximate.unit, exact.unit):
-        raise ValueError("The two attributions explain different configurations.")
-    ranks, exact_ranks = (a.importance()["rank"] for a in (approximate, exact))
-    rows = {}
-    for name in exact_ranks.index:
-        j = exact.names.index(name)
-        difference = np.abs(approximate.values[:, j] - exact.values[:, j]).mean()
-        curves = [np.sign(a.running(name).value[0]) for a in (approximate, exact)]
-        rows[name] = {
-            "error": difference / max(np.abs(exact.values[:, j]).mean(), np.finfo(float).tiny),
-            "rank": ranks[name],
-            "exact_rank": exact_ranks[name],
-            "signs": (curves[0] == curves[1]).mean(),
-        }
-    frame = pd.DataFrame(rows).T.rename_axis("hyperparameter")
-    whole = np.abs(approximate.values - exact.values).mean() / np.abs(exact.values).mean()
-    frame.loc["all"] = {"error": whole, "signs": frame["signs"].mean()}
-    return frame
+    same = approximate.names == exact.names and np.array_equal(approximate.unit, exact.unit)
+    if not same or len(approximate.member_values) != len(exact.member_values):
+        raise ValueError("The two attributions explain different configurations, or have other members.")
+    names = [*exact.names, "all"]
+
+    def sizes(both, weights):
+        first, second = both[:, 0], both[:, 1]
+        means = [weights @ np.abs(values) for values in (first - second, first, second)]
+        error, size, exact_size = (np.append(m, m.sum()) for m in means)
+        # Of a hyperparameter that does nothing there is no relative error.
+        return np.stack([error, size]) / np.where(exact_size > 0, exact_size, np.nan)
+
+    # Member by member: both were drawn from the same observations.
+    both = np.stack([approximate.member_values, exact.member_values], axis=2)
+    found = uncertainty.estimate(sizes, both, nonnegative=True, resample_rows=exact.random)
+    columns = {
+        f"{kind}{bound}": values[k]
+        for k, kind in enumerate(("error", "ratio"))
+        for bound, values in (("", found.value), ("_low", found.low), ("_high", found.high))
+    }
+    # Replicate k of both running means is of the same member and rows.
+    curves = [[a.running(name) for name in exact.names] for a in (approximate, exact)]
+    values, replicates = (
+        (np.sign(one) == np.sign(two)).mean(-1)
+        for one, two in (
+            [np.array([getattr(e, kind)[..., 0, :] for e in estimates]) for estimates in curves]
+            for kind in ("value", "replicates")
+        )
+    )
+    values, replicates = (np.concatenate([v, v.mean(0, keepdims=True)]) for v in (values, replicates))
+    low, high = uncertainty.interval(values, replicates.T, n_members=len(exact.member_values))
+    columns |= {"signs": values, "signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
+    frame = pd.DataFrame(columns, index=pd.Index(names, name="hyperparameter"))
+    frame["rank"], frame["exact_rank"] = (a.importance()["rank"] for a in (approximate, exact))
+    return frame.loc[[*exact.importance().index, "all"]]

@@ -16,7 +16,7 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 
-from ubalkit import decomposition
+from ubalkit import decomposition, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 
@@ -113,6 +113,7 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     if not 0 < low < 1:
         raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
     space, sign = attribution.ensemble.space, _sign(attribution.ensemble)
+    n_members = len(attribution.member_values)
     running = {name: attribution.running(name) for name in attribution.names}
     largest = max(estimate.value[1].max() for estimate in running.values())
     largest_again = np.max([e.replicates[:, 1].max(1) for e in running.values()], axis=0)
@@ -137,10 +138,13 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
                 freeze[name] = bounds[0]
                 continue
             ranges[name] = tuple(bounds)
-            again = values[np.array([_positive(sign * mean) for mean in estimate.replicates[:, 0]])]
-            bounds = np.quantile(again, [0.05, 0.95], axis=0)
-            for side, (low_bound, high_bound) in zip(("from", "to"), bounds.T):
-                sure[name] |= {f"{side}_low": low_bound, f"{side}_high": high_bound}
+            # Places on the grid, which are spaced alike on every scale.
+            means = sign * np.concatenate([estimate.value[:1], estimate.replicates[:, 0]])
+            places = np.array([_positive(mean) for mean in means])
+            reach = uncertainty.interval(places[0], places[1:], n_members=n_members)
+            for bound, ends in zip(("low", "high"), reach):
+                starts, stops = np.interp(ends, np.arange(len(values)), values.astype(float))
+                sure[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
     return _recommendation(attribution, freeze, ranges, n_best, pd.DataFrame(sure).T)
 
 
@@ -265,8 +269,8 @@ def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
         chosen = np.argsort(-others, axis=1)[:, :_N_TOP]
         found.append(np.take_along_axis(predicted, chosen, axis=1).mean(1))
     losses = found[0] - found[1]
-    reach = 1.645 * losses.std(ddof=1) if len(losses) > 1 else np.nan
-    return pd.Series({"loss": losses.mean(), "low": losses.mean() - reach, "high": losses.mean() + reach})
+    low, high = uncertainty.interval(losses.mean(), losses, n_members=len(losses))
+    return pd.Series({"loss": losses.mean(), "low": low, "high": high})
 
 
 def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reasons: int = 3) -> pd.DataFrame:

@@ -32,14 +32,14 @@ def explained(dec: Decomposition):
     -------
     Figure
     """
-    values, scatter = dec.shap().values, dec.scatter()
+    values, scatter = dec.shap().values, dec.scatter(n_resamples=2)["value"].unstack()
     active = spaces.active(dec.ensemble.space, dec.unit)
     n_columns = min(4, len(dec.names))
     n_rows = -(-(len(dec.names) + 1) // n_columns)
     size = (2.35 * n_columns, 2.45 * n_rows)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
     for j, (ax, name) in enumerate(zip(axes.flat, dec.names)):
-        partner = scatter.loc[name, dec.names].astype(float).idxmax()
+        partner = scatter.loc[name, dec.names].idxmax()
         on = active[:, j]
         space = dec.ensemble.space
         ax.scatter(
@@ -112,7 +112,7 @@ def shares(decompositions: Mapping[str, Decomposition]):
             ax=ax,
             annot_kws={"size": 9},
         )
-        higher = dec.orders().loc[3:].sum()
+        higher = dec.orders(n_resamples=2)["share"]["3+"]
         ax.set_title(f"{LABELS.get(metric, metric)}: % of variance\n(three and more together: {higher:.0%})")
         ax.tick_params(length=0, labelrotation=0)
         ax.grid(visible=False)

@@ -1,7 +1,7 @@
 """Uncertainty: intervals for whatever is computed from an ensemble, and how sure an order is.
 
-A member of an ensemble is trained on a bootstrap resample of the
-observations, from its own initial weights, and is explained against its own
+A member of an ensemble is trained on observations weighted at random, a kind
+of bootstrap, from its own initial weights, and is explained against its own
 background points. So the members are what else might have come out: a number
 computed from each varies as the number would have with other observations. A
 replicate takes one member at random and resamples the configurations

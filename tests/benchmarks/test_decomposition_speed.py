@@ -32,7 +32,7 @@ def ensemble_of(n_h, d_h):
             layer = nn.Linear(fan_in, fan_out, dtype=torch.float64)
             layer.weight.data = torch.randn(fan_out, fan_in, generator=generator).double() / fan_in**0.5
             layer.bias.data = torch.randn(fan_out, generator=generator).double()
-            modules += [layer, nn.Tanh()]
+            modules += [layer, nn.GELU(approximate="tanh")]
         members.append(nn.Sequential(*modules[:-1]).requires_grad_(False))
     quality = pd.DataFrame({"r2": 1.0}, index=["ensemble"])
     return Ensemble("test_accuracy", spaces.ubal(), members, quality, np.empty(0), pd.DataFrame(), 0, 0)
