@@ -189,7 +189,7 @@ def _fig3_legend(ax, metrics, trust: Mapping[str, Trust]) -> None:
         for c in (COLORS.get(m, _OTHER) for m in metrics)
     ]
     labels = [
-        f"{ENSEMBLES.get(m, '')}  {LABELS.get(m, m)}"
+        f"{ENSEMBLES.get(m, '')}  {LABELS.get(m, m)}".strip()
         + (f"\n   held-out $R^2$ = {trust[m].r2:.2f}" if m in trust else "")
         for m in metrics
     ]

@@ -69,7 +69,7 @@ def explained(dec: Decomposition):
         ax.axis("off")
     legend = axes.flat[len(dec.names)]
     metric = dec.ensemble.metric
-    text = f"{ENSEMBLES.get(metric, '')}  {LABELS.get(metric, metric)}\n"
+    text = f"{ENSEMBLES.get(metric, '')}  {LABELS.get(metric, metric)}".strip() + "\n"
     point = "trained network" if metric in LABELS else "trial"
     text += f"held-out $R^2$ = {dec.ensemble.r2:.2f}\n\nline: own effect\npoint: one {point}"
     legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8.5, linespacing=1.5)
