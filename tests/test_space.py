@@ -284,7 +284,11 @@ def test_a_reduced_space_keeps_its_conditions_and_clauses():
     smaller = spaces.reduced(svm(), {"gamma": 0.1}, {"C": (0.1, 10), "offset": (0.5, 1)})
     assert len(smaller.conditions) == 3
     assert len(smaller.forbidden_clauses) == 2
-    assert set(spaces.sample(smaller, 0, range(100))["gamma"].dropna()) == {0.1}
+    table = spaces.sample(smaller, 0, range(100))
+    assert set(table["gamma"].dropna()) == {0.1}
+    # A constant, too, is there only where its condition holds.
+    assert table["gamma"].isna().equals(table["kernel"] == "linear")
+    assert np.isfinite(spaces.to_unit(svm(), table)).all()
     assert spaces.bound(svm()) == {"kernel", "scale", "degree"}
     for change in ({"freeze": {"kernel": "rbf"}}, {"ranges": {"degree": (2, 4)}}):
         with pytest.raises(ValueError, match="stands in a condition or a forbidden clause"):

@@ -21,6 +21,7 @@ from ConfigSpace.conditions import OrConjunction
 from ConfigSpace.hyperparameters import (
     CategoricalHyperparameter,
     IntegerHyperparameter,
+    NumericalHyperparameter,
     OrdinalHyperparameter,
     UniformFloatHyperparameter,
     UniformIntegerHyperparameter,
@@ -139,11 +140,13 @@ def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
         columns[name] = _to_value(space[name], u)
     table = pd.DataFrame(columns)
-    if space.conditions:
-        for name, on in zip(varied(space), active(space, unit).T):
+    on = _vectors(space, unit)[1] if space.conditions else {}
+    for name in on:
+        if space.parent_conditions_of[name]:
             # NaN has no integer type.
-            table[name] = table[name].where(on) if on.all() else table[name].astype(object).where(on)
-            table[name] = table[name] if _is_discrete(space[name]) else table[name].astype(float)
+            values = table[name].astype(object).where(on[name])
+            number = isinstance(space[name], NumericalHyperparameter)
+            table[name] = values.astype(float) if number else values
     return table
 
 
@@ -189,7 +192,10 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
 
 def active(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
     """Which hyperparameters the conditions leave in force at unit-cube coordinates; (n, d) of bool."""
-    return _vectors(space, unit)[1] if space.conditions else np.ones(np.shape(unit), bool)
+    if not space.conditions:
+        return np.ones(np.shape(unit), bool)
+    on = _vectors(space, unit)[1]
+    return np.column_stack([on[name] for name in varied(space)])
 
 
 def settled(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
@@ -216,8 +222,8 @@ def bound(space: ConfigurationSpace) -> set[str]:
     return parents | {side.name for side in sides if side is not None}
 
 
-def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Configurations as ConfigSpace's own vectors, (n_hyperparameters, n), and what is active, (n, d).
+def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Configurations as ConfigSpace's own vectors, (n_hyperparameters, n), and where each name is active.
 
     Only those are filled in that conditions or forbidden clauses ask for.
     """
@@ -234,8 +240,7 @@ def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, n
             if not isinstance(condition, OrConjunction):
                 on[name] &= np.all([on[parent.name] for parent in space.parents_of[name]], axis=0)
         vectors[space.index_of[name], ~on[name]] = np.nan
-    names = varied(space)
-    return vectors, np.column_stack([on[n] for n in names]) if names else np.empty((len(unit), 0), bool)
+    return vectors, on
 
 
 def sobol(d: int, n: int, seed: int = 0) -> np.ndarray:
