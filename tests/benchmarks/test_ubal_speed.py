@@ -9,6 +9,7 @@ import multiprocessing
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -153,3 +154,34 @@ def test_two_processes_against_one(benchmark):
         print(f"\ndigits: two processes are {times:.2f} × as fast as one")
         benchmark.extra_info["two processes against one"] = round(times, 2)
         benchmark.pedantic(work[two], rounds=1)
+
+
+def of_full_protocol(profile, n, device, precision):
+    """Networks a second, trained as the profile says, TFLOP/s of products, and a table after one epoch."""
+    short = replace(profile, epochs=1)
+    with search.products(precision):
+        search.evaluate(short, range(2), device=device)  # loads the data, compiles
+        start = time.perf_counter()
+        table = search.evaluate(short, range(n), device=device)
+        seconds = time.perf_counter() - start
+    data = search._dataset(profile.dataset, profile.n_train, device)
+    layers = [data.x_train.shape[1], *profile.hidden, data.n_classes]
+    per_image = 12 * sum((a + 1) * b for a, b in itertools.pairwise(layers))
+    return n / seconds / profile.epochs, per_image * len(data.x_train) * n / seconds / 1e12, table
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_full_protocol_on_a_cuda_device(benchmark):
+    profile = profiles.get("paper")
+    n, tables = search.side_by_side(profile, "cuda"), {}
+    for precision in search.PRECISIONS:
+        rate, tflops, tables[precision] = of_full_protocol(profile, n, "cuda", precision)
+        print(
+            f"\n{precision}, {n} side by side: {rate:.1f} networks of the full protocol a second, "
+            f"{tflops:.0f} TFLOP/s"
+        )
+        benchmark.extra_info[f"networks a second, {precision}"] = round(rate, 2)
+    metrics = list(profile.metrics)
+    differences = tables["tf32"][metrics] - tables["float32"][metrics]
+    print(f"after one epoch, tf32 less float32:\n{differences.describe().round(4).to_string()}")
+    benchmark.pedantic(search.evaluate, (replace(profile, epochs=1), range(n)), {"device": "cuda"}, rounds=1)
