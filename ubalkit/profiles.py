@@ -110,7 +110,7 @@ class Profile:
 _PROFILES = {
     p.name: p
     for p in (
-        Profile("paper"),
+        Profile("paper", chunk=1),
         # As many updates as the paper's protocol makes, 6 250 to 6 450, each an eighth as large.
         Profile(
             "compact",
