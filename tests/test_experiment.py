@@ -10,6 +10,7 @@ import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float, Integer
 
 from ubalkit import decomposition, metamodel, observations, search
+from ubalkit import space as spaces
 from ubalkit.experiment import Experiment, from_settings
 
 
@@ -127,6 +128,11 @@ def test_a_configuration_that_hangs_is_given_up(tmp_path):
     assert (table.loc[table["kind"] == "b", "status"] == "ok").all()
 
 
+def test_a_device_is_the_objective_s_own_affair(tmp_path):
+    with pytest.raises(ValueError, match="the objective of an experiment chooses its own device"):
+        run(experiment(), tmp_path, device="cuda")
+
+
 def test_rows_of_another_version_are_not_taken_for_rows_of_this_one(tmp_path):
     run(experiment(), tmp_path)
     with pytest.raises(ValueError, match="made with other settings"):
@@ -170,6 +176,13 @@ def test_what_conditions_switch_off_has_no_effect_there(tmp_path):
         np.testing.assert_array_equal(ensemble.predict(off.assign(depth=depth)), ensemble.predict(off))
     on = table[table["kind"] == "b"]
     assert np.abs(ensemble.predict(on.assign(depth=4)) - ensemble.predict(on.assign(depth=1))).min() > 1
+    # At coordinates that no table has, too: those that a decomposition mixes.
+    points = np.random.default_rng(0).random((50, 3))
+    moved = points.copy()
+    moved[:, spaces.varied(space()).index("depth")] = 0.9
+    is_off = ~spaces.active(space(), points)[:, spaces.varied(space()).index("depth")]
+    same = ensemble.predict_unit(points) == ensemble.predict_unit(moved)
+    assert is_off.any() and same[:, is_off].all() and not same[:, ~is_off].any()
     # Exactly: base and effects still add up to the predictions.
     dec = decomposition.decompose(ensemble, table.head(20))
     assert np.abs(dec.remainder).max() < 1e-10

@@ -1,6 +1,5 @@
 """From trials to what they say, in one call: `explain` does what notebooks 2 to 4 do step by step."""
 
-import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +151,5 @@ def explain(
         maximize = trials.maximize(metric) if hasattr(trials, "maximize") else True
     ensemble = metamodel.fit(table, metric, space, maximize=maximize, seed=seed, **fit)
     whole = decomposition.decompose(ensemble, table, seed=seed)
-    deep = functools.partial(attribution.deep_shap, ensemble, table, seed=seed)
-    shap = whole.shap() if whole.complete else deep()
+    shap = whole.shap() if whole.complete else attribution.deep_shap(ensemble, table, seed=seed)
     return Explanation(ensemble, whole, shap, constraints.recommend(shap))

@@ -237,6 +237,8 @@ def run(
         or the device or its precision is not to be had.
     """
     on_cpu = torch.device(device).type == "cpu"
+    if isinstance(profile, Experiment) and not on_cpu:
+        raise ValueError(f"device = {str(device)!r}: the objective of an experiment chooses its own device.")
     if not on_cpu and not torch.cuda.is_available():
         raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
     if precision not in PRECISIONS or (on_cpu and precision != "float32"):
