@@ -1,6 +1,6 @@
 """Hyperparameter space analysis via interpretable meta-modeling: the method, and UBAL, its case study."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 from ubalkit.ubal import UBAL
 
