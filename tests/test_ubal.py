@@ -346,3 +346,20 @@ def test_cuda_agrees_with_the_cpu(digits):
         nets.append(net.fit(digits.to(device), epochs=1, batch_size=8))
     for a, b in zip(nets[0].W + nets[0].M, nets[1].W + nets[1].M, strict=True):
         torch.testing.assert_close(a, b.cpu(), rtol=0, atol=1e-9)
+
+
+# Pairs of patterns
+
+
+def test_fit_is_association_of_images_with_one_hot_codes():
+    data = datasets.load("digits", n_train=64)
+    nets = [UBAL([64, 12, 10], **GOOD, seed=3) for _ in range(2)]
+    nets[0].fit(data, epochs=2, batch_size=16)
+    nets[1].associate(data.x_train, torch.eye(10)[torch.as_tensor(data.y_train)], epochs=2, batch_size=16)
+    assert all(map(torch.equal, nets[0].W, nets[1].W))
+
+
+def test_patterns_that_are_no_pairs_are_refused():
+    net = UBAL([3, 4, 2], **GOOD, seed=0)
+    with pytest.raises(ValueError, match="pairs are needed"):
+        net.associate(torch.zeros(5, 3), torch.zeros(4, 2))

@@ -357,9 +357,6 @@ class UBAL:
     def fit(self, dataset, *, epochs: int = 30, batch_size: int = 256) -> "UBAL":
         """Train on the training part of a data set.
 
-        Every network sees the data in an order of its own, shuffled anew each
-        epoch by its own generator.
-
         Parameters
         ----------
         dataset : ubalkit.datasets.Dataset
@@ -371,9 +368,30 @@ class UBAL:
         UBAL
             Itself.
         """
-        x = self._input("x_train", dataset.x_train, self.layers[0])
         codes = torch.eye(self.layers[-1], dtype=self.dtype, device=self.device)
         y = codes[torch.as_tensor(dataset.y_train, device=self.device)]
+        return self.associate(dataset.x_train, y, epochs=epochs, batch_size=batch_size)
+
+    def associate(self, x, y, *, epochs: int = 30, batch_size: int = 256) -> "UBAL":
+        """Train on pairs of patterns, any inputs with any targets.
+
+        Every network sees the pairs in an order of its own, shuffled anew each
+        epoch by its own generator.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_0)
+        y : array_like, shape (n, n_L)
+        epochs, batch_size : int
+
+        Returns
+        -------
+        UBAL
+            Itself.
+        """
+        x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
+        if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):
+            raise ValueError(f"x and y have the shapes {tuple(x.shape)} and {tuple(y.shape)}; pairs are needed.")
         for _ in range(epochs):
             order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
             for rows in order.split(batch_size, dim=1):
