@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float, Integer
 
-from ubalkit import decomposition, metamodel, observations, search
+from ubalkit import chunks, decomposition, metamodel, observations, search
 from ubalkit import space as spaces
 from ubalkit.experiment import Experiment, from_settings
 
@@ -101,7 +101,7 @@ def test_other_metrics_stop_the_search_and_lose_nothing(tmp_path):
 
     with pytest.raises(ValueError, match=r"metrics loss for configuration 5; loss, size are wanted"):
         run(experiment(fickle), tmp_path)
-    assert len(observations.read_chunks(tmp_path, experiment())) == 5
+    assert len(chunks.read(tmp_path, experiment())) == 5
     assert len(run(experiment(), tmp_path)) == 12
 
 

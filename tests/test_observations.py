@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubalkit import observations, profiles, search
+from ubalkit import chunks, observations, profiles, search
 
 PROFILE = profiles.get("ci")
 
@@ -185,17 +185,17 @@ def test_usable_is_silent_where_nothing_failed(table):
 
 
 def test_a_chunk_is_read_back_to_the_last_bit(table, tmp_path):
-    path = observations.write_chunk(table.loc[3:], tmp_path, PROFILE)
-    observations.write_chunk(table.loc[:2], tmp_path, PROFILE)
+    path = chunks.write(table.loc[3:], tmp_path, PROFILE)
+    chunks.write(table.loc[:2], tmp_path, PROFILE)
     assert json.loads(path.read_text())["fingerprint"] == PROFILE.fingerprint
-    assert_same(observations.read_chunks(tmp_path, PROFILE), table)
+    assert_same(chunks.read(tmp_path, PROFILE), table)
 
 
 def test_overlapping_chunks_give_each_row_once(table, tmp_path):
     for rows in (table.loc[:3], table.loc[2:], table.loc[[0, 5]]):
-        observations.write_chunk(rows, tmp_path, PROFILE)
-    assert_same(observations.read_chunks(tmp_path, PROFILE), table)
+        chunks.write(rows, tmp_path, PROFILE)
+    assert_same(chunks.read(tmp_path, PROFILE), table)
 
 
 def test_an_empty_folder_holds_no_rows(tmp_path):
-    assert observations.read_chunks(tmp_path, PROFILE).empty
+    assert chunks.read(tmp_path, PROFILE).empty

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from ubalkit import observations, paths, profiles, search, trust
+from ubalkit import chunks, observations, paths, profiles, search, trust
 from ubalkit import space as spaces
 
 TINY = replace(profiles.get("ci"), n_train=100, epochs=1, hidden=(8,), n_configurations=10)
@@ -70,7 +70,7 @@ def test_a_range_of_a_search_is_its_rows(table, tmp_path):
 def test_any_configurations_can_be_searched_and_nothing_else_is(table, tmp_path, indices):
     wanted = [int(i) for i in indices]
     assert_same(quiet_run(folder=tmp_path, indices=indices, chunk=2), table.loc[wanted])
-    assert observations.read_chunks(tmp_path, TINY).index.tolist() == sorted(wanted)
+    assert chunks.read(tmp_path, TINY).index.tolist() == sorted(wanted)
     # A range that meets them computes the rest.
     assert_same(quiet_run(folder=tmp_path), table)
 
@@ -281,7 +281,7 @@ def test_a_half_written_chunk_is_no_chunk(table, tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_old_chunk(table, tmp_path, monkeypatch):
-    path = observations.write_chunk(table, tmp_path, TINY)
+    path = chunks.write(table, tmp_path, TINY)
     before = path.read_bytes()
 
     def full(descriptor):
@@ -290,7 +290,7 @@ def test_a_write_that_fails_leaves_the_old_chunk(table, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     message = r"chunk\.json could not be written \(No space left on device\)"
     with pytest.raises(ValueError, match=message):
-        observations.write_chunk(table, tmp_path, TINY)
+        chunks.write(table, tmp_path, TINY)
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == before
 
 
@@ -494,6 +494,7 @@ def test_a_table_of_wrong_rows_is_not_verified(table, runs, recorded):
 def test_a_bare_machine_with_torch_numpy_pandas_and_configspace_is_enough(tmp_path):
     # As on a machine that is lent for its GPU: nothing else can be installed there.
     blocked = "sklearn shap matplotlib seaborn tqdm torchvision papermill optuna IPython ipywidgets"
+    blocked += " distributed cloudpickle safetensors"
     script = f"""
 import sys
 

@@ -24,6 +24,9 @@ from ubalkit import space as spaces
 
 __all__ = ["Experiment", "from_settings"]
 
+# Characters of a reason: a table is no place for a dump, and a CSV field has a limit.
+_LONGEST = 500
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -127,7 +130,8 @@ class Experiment:
         except _OverTime:
             return {**nothing, "status": "failed", "why": f"took longer than {self.time_limit:g} s"}
         except Exception as error:
-            return {**nothing, "status": "failed", "why": f"{type(error).__name__}: {error}"}
+            why = f"{type(error).__name__}: {error}"
+            return {**nothing, "status": "failed", "why": why[:_LONGEST]}
         found = dict(found) if isinstance(found, Mapping) else {self.metrics[0]: found}
         if set(found) != set(self.metrics):
             raise ValueError(
@@ -137,7 +141,11 @@ class Experiment:
         try:
             found = {metric: float(found[metric]) for metric in self.metrics}
         except (TypeError, ValueError):
-            return {**nothing, "status": "failed", "why": f"returned {found!r}, which is no number"}
+            return {
+                **nothing,
+                "status": "failed",
+                "why": f"returned {found!r}, which is no number"[:_LONGEST],
+            }
         wrong = [metric for metric, value in found.items() if not math.isfinite(value)]
         why = f"{wrong[0]} = {found[wrong[0]]}" if wrong else ""
         return {**(nothing if wrong else found), "status": "failed" if wrong else "ok", "why": why}

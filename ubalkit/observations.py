@@ -5,9 +5,9 @@ Columns: the hyperparameters in their order, the metrics (of UBAL networks
 ``failed``, where a network diverged for example). The index, named ``index``,
 says which configuration of the profile a row is.
 
-Two kinds of file hold tables. A recorded table is ``observations.csv`` with
-``observations.json`` beside it, which says what made it. A chunk is one
-file, written whole or not at all. Both carry a SHA-256 that reading checks.
+A recorded table is ``observations.csv`` with ``observations.json`` beside it,
+which says what made it and holds a SHA-256 that reading checks; for the files
+of a search that is under way see `ubalkit.chunks`.
 """
 
 import contextlib
@@ -27,24 +27,35 @@ from ubalkit.experiment import Experiment
 from ubalkit.profiles import METRICS, Profile
 from ubalkit.trials import from_csv, from_frame, from_optuna, from_sklearn
 
-__all__ = ["METRICS", "metric_values", "check", "usable", "write", "read", "write_chunk", "read_chunks"]
+__all__ = ["METRICS", "metric_values", "check", "usable", "write", "read"]
+__all__ += ["to_text", "from_text", "sha256", "write_atomically"]
 __all__ += ["from_frame", "from_csv", "from_optuna", "from_sklearn"]
 
 
-def _to_csv(table: pd.DataFrame) -> str:
+def to_text(table: pd.DataFrame) -> str:
+    """A table as CSV."""
     return table.to_csv(lineterminator="\n")
 
 
-def _from_csv(text: str) -> pd.DataFrame:
+def from_text(text: str) -> pd.DataFrame:
+    """A table from CSV, to the last bit as it was."""
     # Python's parser reads floats back to the last bit in every version of pandas.
     return pd.read_csv(io.StringIO(text), index_col="index", engine="python")
 
 
-def _sha256(text: str) -> str:
+def sha256(text: str) -> str:
+    """Of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be written: a full disk, a folder without permission.
+    """
     # A reader, or a kill, sees the old file or the new one, nothing between.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -143,10 +154,10 @@ def write(table: pd.DataFrame, path: Path, **provenance) -> None:
     **provenance
         Plain values: settings, versions, dates.
     """
-    text = _to_csv(table)
-    about = {"rows": len(table), "sha256": _sha256(text), **provenance}
-    _write_atomically(path, text)
-    _write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
+    text = to_text(table)
+    about = {"rows": len(table), "sha256": sha256(text), **provenance}
+    write_atomically(path, text)
+    write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
 
 
 def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFrame:
@@ -175,9 +186,9 @@ def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFram
         about = json.loads(about_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{about_file} is damaged: it is not JSON ({error}).") from error
-    if about.get("sha256") != _sha256(text):
+    if about.get("sha256") != sha256(text):
         raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
-    table = _from_csv(text)
+    table = from_text(text)
     if profile is not None and about.get("fingerprint") != profile.fingerprint:
         raise ValueError(f"{path} was made with other settings than the profile {profile.name!r} has.")
     if "space" in about and about.get("sampler", "random") == "random":
@@ -185,46 +196,3 @@ def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFram
         check(table, known.from_settings(about))
     table.attrs["about"] = about
     return table
-
-
-def write_chunk(table: pd.DataFrame, folder: Path, profile: Profile | Experiment) -> Path:
-    """Write the rows of one finished chunk, whole or not at all."""
-    text = _to_csv(table)
-    whole = {"fingerprint": profile.fingerprint, "sha256": _sha256(text), "csv": text}
-    path = folder / f"{table.index[0]:06d}-{table.index[-1]:06d}.chunk.json"
-    _write_atomically(path, json.dumps(whole) + "\n")
-    return path
-
-
-def read_chunks(folder: Path, profile: Profile | Experiment) -> pd.DataFrame:
-    """All rows that the chunk files of a folder hold, in the order of their indices.
-
-    A damaged file is reported in a warning, renamed and left out, so that its
-    rows are computed again.
-
-    Raises
-    ------
-    ValueError
-        If a chunk was made with other settings than the profile's.
-    """
-    parts = []
-    for path in sorted(folder.glob("*.chunk.json")):
-        try:
-            whole = json.loads(path.read_text(encoding="utf-8"))
-            if whole["sha256"] != _sha256(whole["csv"]):
-                raise ValueError("SHA-256")
-            rows = _from_csv(whole["csv"])
-        except (ValueError, KeyError, TypeError):
-            path.replace(path.with_suffix(".damaged"))
-            warnings.warn(f"{path} is damaged; its configurations are computed again.", stacklevel=2)
-            continue
-        if whole.get("fingerprint") != profile.fingerprint:
-            raise ValueError(
-                f"{path} was made with other settings than the profile {profile.name!r} has; "
-                "search in another folder or delete it."
-            )
-        parts.append(rows)
-    if not parts:
-        return pd.DataFrame()
-    table = pd.concat(parts).sort_index()
-    return table[~table.index.duplicated()]

@@ -15,15 +15,12 @@ import argparse
 import contextlib
 import functools
 import itertools
-import multiprocessing
-import multiprocessing.connection
+import json
 import os
 import pickle
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,8 +29,9 @@ import pandas as pd
 import torch
 
 import ubalkit
-from ubalkit import datasets, examples, observations, paths, profiles
+from ubalkit import chunks, datasets, examples, executors, observations, paths, profiles
 from ubalkit import space as spaces
+from ubalkit.executors import one_thread
 from ubalkit.experiment import Experiment
 from ubalkit.profiles import Profile
 from ubalkit.ubal import UBAL
@@ -191,6 +189,7 @@ def run(
     indices: Sequence[int] | None = None,
     folder: Path | None = None,
     workers: int | None = None,
+    client=None,
     chunk: int | None = None,
     device="cpu",
     precision: str = "float32",
@@ -216,6 +215,10 @@ def run(
     workers : int, optional
         Processes, each with one thread; one a core by default. On a CUDA
         device always one.
+    client : distributed.Client, optional
+        Evaluates on its Dask cluster rather than here; each worker needs this
+        package in the same version, and the data set. With a CUDA device each
+        worker needs a GPU of its own; see `executors.on_cluster`.
     chunk : int, optional
         Networks side by side and rows a file; `side_by_side` by default.
     device : str
@@ -233,13 +236,19 @@ def run(
     Raises
     ------
     ValueError
-        If the folder cannot be written to or holds chunks of other settings,
-        or the device or its precision is not to be had.
+        If the folder cannot be written to, holds chunks of other settings or
+        is written to by another search, or the device or its precision is not
+        to be had.
+    executors.Lost
+        If a process of the search or the cluster is gone. Finished chunks are
+        kept then, as they are when the search is interrupted.
     """
     on_cpu = torch.device(device).type == "cpu"
     if isinstance(profile, Experiment) and not on_cpu:
         raise ValueError(f"device = {str(device)!r}: the objective of an experiment chooses its own device.")
-    if not on_cpu and not torch.cuda.is_available():
+    if isinstance(profile, Experiment) and client and profile.time_limit:
+        raise ValueError("time_limit: not on a cluster, whose workers evaluate in threads.")
+    if not on_cpu and not client and not torch.cuda.is_available():
         raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
     if precision not in PRECISIONS or (on_cpu and precision != "float32"):
         raise ValueError(f"precision = {precision!r}: float32 and, on a CUDA device, tf32 are allowed.")
@@ -251,27 +260,72 @@ def run(
     if not wanted or min(wanted) < 0 or len(set(wanted)) < len(wanted):
         raise ValueError("indices must be at least one, different, and not negative.")
     folder = paths.writable(Path(folder or paths.runs(profile.name) / "chunks"))
-    done = observations.read_chunks(folder, profile)
-    missing = [i for i in wanted if i not in done.index]
-    pieces = [missing[k : k + chunk] for k in range(0, len(missing), chunk)]
-    workers = min(workers or os.cpu_count() or 1, len(pieces)) if on_cpu else 1
-    with products(precision), bar(len(wanted), len(wanted) - len(missing), progress) as advance:
-        for rows in _evaluate_pieces(profile, pieces, workers, str(device)):
-            observations.write_chunk(rows, folder, profile)
-            advance(len(rows))
-    if missing:
-        done = observations.read_chunks(folder, profile)
+    with chunks.held(folder):
+        done = chunks.read(folder, profile)
+        missing = [i for i in wanted if i not in done.index]
+        pieces = [missing[k : k + chunk] for k in range(0, len(missing), chunk)]
+        workers = min(workers or os.cpu_count() or 1, len(pieces)) if on_cpu else 1
+        settings = (str(device), precision)
+        if client:
+            finished = executors.on_cluster(_packed(profile, *settings), pieces, client, gpu=not on_cpu)
+        elif workers > 1:
+            finished = executors.in_processes(_packed(profile, *settings), pieces, workers)
+        else:
+            finished = executors.here(functools.partial(_piece, profile, *settings), pieces)
+        n_done = len(wanted) - len(missing)
+        try:
+            with contextlib.closing(finished), bar(len(wanted), n_done, progress) as advance:
+                for rows in finished:
+                    chunks.write(rows, folder, profile)
+                    n_done += len(rows)
+                    advance(len(rows))
+        except (executors.Lost, KeyboardInterrupt) as error:
+            raise type(error)(
+                f"{str(error) or 'Stopped.'} {n_done} of {len(wanted)} configurations are finished, in {folder}; "
+                "the same search run again goes on from there."
+            ) from None
+        done = chunks.read(folder, profile) if missing else done
     return observations.check(done.loc[list(wanted)], profile)
+
+
+def _piece(
+    profile: Profile | Experiment, device: str, precision: str, indices: Sequence[int]
+) -> pd.DataFrame:
+    on_cpu = torch.device(device).type == "cpu"
+    with one_thread() if on_cpu else contextlib.nullcontext(), products(precision):
+        return evaluate(profile, indices, device=device)
+
+
+def _packed(profile: Profile | Experiment, *settings) -> executors.Work:
+    pack = pickle.dumps
+    if isinstance(profile, Experiment):
+        # An objective may be defined in a notebook, where pickle does not find it.
+        from cloudpickle import dumps as pack
+    try:
+        return functools.partial(_unpacked, ubalkit.__version__, pack(profile), *settings)
+    except Exception as error:
+        raise ValueError(
+            f"The objective cannot be sent to other processes ({error}); use workers=1."
+        ) from error
+
+
+def _unpacked(version: str, packed: bytes, *settings) -> pd.DataFrame:
+    if version != ubalkit.__version__:
+        raise ValueError(f"A worker has ubalkit {ubalkit.__version__}, the search {version}.")
+    return _piece(pickle.loads(packed), *settings)
 
 
 def side_by_side(profile: Profile, device="cpu") -> int:
     """How many networks of a profile to train side by side on a device.
 
     On the CPU the profile's own number, chosen for its cache; on a CUDA
-    device as many as half of its free memory holds, at most `MOST`.
+    device as many as half of its free memory holds, at most `MOST`, and
+    `MOST` where the device is that of a cluster's workers.
     """
     if torch.device(device).type == "cpu":
         return profile.chunk
+    if not torch.cuda.is_available():
+        return MOST
     data = _dataset(profile.dataset, profile.n_train, str(device))
     layers = _layers(profile, data)
     weights = 2 * sum((n + 1) * m + (m + 1) * n for n, m in itertools.pairwise(layers))
@@ -316,57 +370,6 @@ def verify(
     return frame
 
 
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-
-    def follow() -> None:
-        # A killed parent cannot stop its workers; they see that it is gone, and go too.
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _evaluate_pieces(profile, pieces, workers: int, device: str) -> Iterator[pd.DataFrame]:
-    if workers <= 1:
-        with one_thread() if torch.device(device).type == "cpu" else contextlib.nullcontext():
-            for piece in pieces:
-                yield evaluate(profile, piece, device=device)
-        return
-    # Processes rather than threads, one torch thread each: threads that share
-    # one small network wait for each other far longer than they compute. Fresh
-    # processes rather than forks, which copy torch's thread pools in any state.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
-        work = functools.partial(evaluate, profile)
-        if isinstance(profile, Experiment):
-            # An objective may be defined in a notebook, where pickle does not find it.
-            import cloudpickle
-
-            work = functools.partial(_evaluate_packed, cloudpickle.dumps(profile))
-        for future in as_completed([pool.submit(work, piece) for piece in pieces]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _evaluate_packed(packed: bytes, indices: Sequence[int]) -> pd.DataFrame:
-    return pickle.loads(packed).evaluate(indices)
-
-
-@contextlib.contextmanager
-def one_thread():
-    """Run torch on one thread inside, so that no thread count decides how a sum is rounded."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @contextlib.contextmanager
 def products(precision: str):
     """Compute matrix products on a CUDA device in a precision of `PRECISIONS` inside."""
@@ -397,26 +400,32 @@ def _dataset(name: str, n_train: int | None, device: str) -> datasets.Dataset:
     return datasets.load(name, n_train=n_train).to(device)
 
 
-def provenance(profile: Profile, device="cpu", **further) -> dict:
+def provenance(profile: Profile | Experiment, device="cpu", **further) -> dict:
     """What a table is made with: settings, versions, device, date."""
     versions = {m.__name__: m.__version__ for m in (torch, np, pd)}
-    on_cpu = torch.device(device).type == "cpu"
-    device_name = "cpu" if on_cpu else torch.cuda.get_device_name(device)
+    here = torch.device(device).type != "cpu" and torch.cuda.is_available()
     return {
         **profile.settings(),
         "ubalkit": ubalkit.__version__,
         "python": sys.version.split()[0],
         "versions": {**versions, "torch": str(torch.__version__).split("+")[0]},
-        "device": device_name,
+        "device": torch.cuda.get_device_name(device) if here else str(device),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         **further,
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line: search, then write the table of all that the folder holds."""
+    """The command line: search, then write the table of all that the folder holds; or merge, or verify."""
     parser = argparse.ArgumentParser(
-        prog="python -m ubalkit.search", description="Search a range of configurations."
+        prog="python -m ubalkit.search",
+        description="Search a range of configurations, or merge what several searches found.",
+    )
+    parser.add_argument(
+        "merge",
+        nargs="*",
+        metavar="merge FOLDER",
+        help="join the chunks in these folders, and in the folders within them, rather than search",
     )
     parser.add_argument(
         "--profile",
@@ -429,44 +438,78 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--precision", default="float32", help="of matrix products: float32, or tf32 on cuda")
     parser.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
+    parser.add_argument(
+        "--dask", default="", metavar="ADDRESS", help="of a Dask scheduler whose workers search"
+    )
     parser.add_argument("--chunk", type=int, help="networks side by side")
     parser.add_argument("--out", type=Path, help="folder of the chunks and the table")
     parser.add_argument(
         "--verify", type=int, metavar="N", help="train N recorded rows again, compare, and search nothing"
     )
     given = parser.parse_args(arguments)
+    if given.merge[:1] not in ([], ["merge"]) or len(given.merge) == 1:
+        parser.error("merge takes the folders to merge: merge FOLDER …")
     try:
         example = examples.ALL.get(given.profile)
         profile = example() if example else profiles.find(given.profile)
-        out = given.out or paths.runs(profile.name)
+        if given.merge:
+            parser.exit(_merge(profile, [Path(f) for f in given.merge[1:]], given))
         if given.verify is not None:
-            folder = given.out or paths.data(profile.name)
-            table = observations.read(folder / "observations.csv", profile)
-            compared = verify(profile, table, given.verify, seed=int(time.time()), device=given.device)
-            print(compared.to_string())
-            # One in ten may stray; see TOLERANCE.
-            parser.exit(0 if compared["holds"].mean() >= 2 / 3 else 1)
-        start = time.perf_counter()
+            parser.exit(_verify(profile, given))
+        _search(profile, given)
+    except KeyboardInterrupt as stopped:
+        parser.exit(130, f"{stopped}\n")
+    except (ValueError, FileNotFoundError, executors.Lost) as error:
+        parser.exit(2, f"{error}\n")
+
+
+def _search(profile: Profile | Experiment, given: argparse.Namespace) -> None:
+    out = given.out or paths.runs(profile.name)
+    start = time.perf_counter()
+    with executors.connected(given.dask) as client:
         run(
             profile,
             given.count,
             first=given.first,
             folder=out / "chunks",
             workers=given.workers,
+            client=client,
             chunk=given.chunk,
             device=given.device,
             precision=given.precision,
         )
-        table = observations.read_chunks(out / "chunks", profile)
-        seconds = round(time.perf_counter() - start, 1)
-        observations.write(
-            table,
-            out / "observations.csv",
-            **provenance(profile, given.device, precision=given.precision, seconds_of_last_piece=seconds),
-        )
-    except (ValueError, FileNotFoundError) as error:
-        parser.exit(2, f"{error}\n")
+    seconds = round(time.perf_counter() - start, 1)
+    about = provenance(profile, given.device, precision=given.precision, seconds_of_last_piece=seconds)
+    table = chunks.read(out / "chunks", profile)
+    observations.write(table, out / "observations.csv", **about)
     print(f"{len(table)} configurations in {out / 'observations.csv'}; this piece took {seconds} s.")
+
+
+def _verify(profile: Profile, given: argparse.Namespace) -> int:
+    table = observations.read((given.out or paths.data(profile.name)) / "observations.csv", profile)
+    compared = verify(profile, table, given.verify, seed=int(time.time()), device=given.device)
+    print(compared.to_string())
+    # One in ten may stray; see TOLERANCE.
+    return 0 if compared["holds"].mean() >= 2 / 3 else 1
+
+
+def _merge(profile: Profile | Experiment, folders: Sequence[Path], given: argparse.Namespace) -> int:
+    merged = chunks.merge(folders, profile)
+    if merged.table.empty:
+        raise ValueError(f"No chunk files in {', '.join(map(str, folders))}.")
+    table = observations.check(merged.table, profile)
+    made = [json.loads(p.read_text()) for f in folders for p in sorted(f.rglob("observations.json"))]
+    origin = ("ubalkit", "python", "versions", "device", "precision")
+    parts = [{key: part.get(key) for key in origin} for part in made]
+    about = provenance(profile, made_by=[part for k, part in enumerate(parts) if part not in parts[:k]])
+    out = paths.writable(given.out or paths.runs(profile.name)) / "observations.csv"
+    observations.write(table, out, **about)
+    missing = merged.missing(given.count or profile.n_configurations)
+    print(f"{len(table)} configurations in {out}.")
+    for name, found in (("missing", missing), ("twice", merged.twice), ("in conflict", merged.conflicts)):
+        if found:
+            print(f"{name}: {len(found)} ({chunks.ranges(found)})")
+    return 1 if missing or merged.conflicts else 0
 
 
 if __name__ == "__main__":

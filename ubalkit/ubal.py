@@ -391,7 +391,7 @@ class UBAL:
         """
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):
-            raise ValueError(f"x and y have the shapes {tuple(x.shape)} and {tuple(y.shape)}; pairs are needed.")
+            raise ValueError(f"x is {tuple(x.shape)} and y {tuple(y.shape)} in shape; pairs are needed.")
         for _ in range(epochs):
             order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
             for rows in order.split(batch_size, dim=1):

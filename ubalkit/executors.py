@@ -1,0 +1,168 @@
+"""Where chunks are evaluated: in this process, in one process a core, or on a Dask cluster.
+
+Each way gives finished chunks as they come, in any order, and keeps no more
+of them waiting than it needs to be busy. A lost worker of a cluster costs
+nothing but time: Dask evaluates its chunks again elsewhere.
+"""
+
+import contextlib
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+import pandas as pd
+import torch
+
+__all__ = ["Lost", "connected", "here", "in_processes", "on_cluster", "one_thread"]
+
+Work = Callable[[Sequence[int]], pd.DataFrame]
+
+
+class Lost(RuntimeError):
+    """What evaluates the chunks is gone; those that it finished are not."""
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Run torch on one thread inside, so that no thread count decides how a sum is rounded."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def here(work: Work, pieces: Iterable[Sequence[int]]) -> Iterator[pd.DataFrame]:
+    """Evaluate pieces one after another in this process."""
+    yield from map(work, pieces)
+
+
+def in_processes(work: Work, pieces: Iterable[Sequence[int]], n: int) -> Iterator[pd.DataFrame]:
+    """Evaluate pieces in processes of their own, each with one torch thread.
+
+    Processes rather than threads: threads that share one small network wait
+    for each other far longer than they compute. Fresh ones rather than forks,
+    which copy torch's thread pools in any state.
+
+    Raises
+    ------
+    Lost
+        If one of the processes is killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    # Nobody writes to the pipe. It closes when this process has done with its
+    # workers or is gone, killed for example; then they go, too.
+    ours, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker, initargs=(ours,))
+    pieces, running = iter(pieces), set()
+    try:
+        running |= {pool.submit(work, piece) for piece in itertools.islice(pieces, 2 * n)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(work, piece) for piece in itertools.islice(pieces, len(finished))}
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool:
+        raise Lost("A process of the search died: killed, or out of memory.") from None
+    finally:
+        if running:  # stopped: what is in flight is not wanted any more
+            held.close()
+        pool.shutdown(cancel_futures=True)
+        held.close()
+        ours.close()
+
+
+def _start_worker(pipe: multiprocessing.connection.Connection) -> None:
+    torch.set_num_threads(1)
+    # A notebook's interrupt goes to its kernel's children, too; what to stop is for the search to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        multiprocessing.connection.wait([pipe])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+@contextlib.contextmanager
+def connected(address: str):
+    """A client of the Dask scheduler at an address; None for no address, which means this machine.
+
+    Raises
+    ------
+    ValueError
+        If no scheduler answers there.
+    """
+    if not address:
+        yield None
+        return
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"No Dask scheduler answers at {address!r} ({error}).") from error
+    with client:
+        yield client
+
+
+def on_cluster(
+    work: Work, pieces: Iterable[Sequence[int]], client, *, gpu: bool = False
+) -> Iterator[pd.DataFrame]:
+    """Evaluate pieces on a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    gpu : bool
+        Whether a piece needs a GPU: it goes to workers that were started with
+        ``--resources GPU=1``, and one at a time to each.
+
+    Raises
+    ------
+    Lost
+        If the scheduler is gone, or three workers in turn die of one piece.
+    ValueError
+        If a GPU is needed and no worker offers one.
+    """
+    from distributed import KilledWorker, as_completed
+
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if gpu and workers and not any("GPU" in worker["resources"] for worker in workers):
+        raise ValueError("No worker of the cluster offers a GPU; start them with --resources GPU=1.")
+
+    def submit(piece):
+        return client.submit(_on_worker, work, piece, pure=False, resources={"GPU": 1} if gpu else None)
+
+    pieces = iter(pieces)
+    # Two for each thread, so that none waits for the next; of a cluster that is still growing, some.
+    ahead = 2 * max(8, sum(worker["nthreads"] for worker in workers))
+    running = {submit(piece) for piece in itertools.islice(pieces, ahead)}
+    try:
+        completed = as_completed(running)
+        for future in completed:
+            yield future.result()
+            running.discard(future)
+            further = {submit(piece) for piece in itertools.islice(pieces, 1)}
+            running |= further
+            completed.update(further)
+    except KilledWorker as error:
+        raise Lost(f"Workers of the cluster die of a chunk, out of memory perhaps ({error}).") from None
+    except CancelledError:
+        raise Lost("The Dask scheduler is gone.") from None
+    finally:
+        with contextlib.suppress(Exception):  # Of a scheduler that is gone.
+            client.cancel(list(running))
+
+
+def _on_worker(work: Work, piece: Sequence[int]) -> pd.DataFrame:
+    # For good: another thread of the worker may be in the middle of a chunk.
+    torch.set_num_threads(1)
+    return work(piece)
