@@ -106,7 +106,7 @@ def connected(address: str):
     from distributed import Client
 
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=5, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"No Dask scheduler answers at {address!r} ({error}).") from error
     with client:
@@ -146,7 +146,7 @@ def on_cluster(
     ahead = 2 * max(8, sum(worker["nthreads"] for worker in workers))
     running = {submit(piece) for piece in itertools.islice(pieces, ahead)}
     try:
-        completed = as_completed(running)
+        completed = as_completed(running, loop=client.loop)
         for future in completed:
             yield future.result()
             running.discard(future)

@@ -281,8 +281,8 @@ def run(
                     advance(len(rows))
         except (executors.Lost, KeyboardInterrupt) as error:
             raise type(error)(
-                f"{str(error) or 'Stopped.'} {n_done} of {len(wanted)} configurations are finished, in {folder}; "
-                "the same search run again goes on from there."
+                f"{str(error) or 'Stopped.'} {n_done} of {len(wanted)} configurations are finished, "
+                f"in {folder}; the same search run again goes on from there."
             ) from None
         done = chunks.read(folder, profile) if missing else done
     return observations.check(done.loc[list(wanted)], profile)

@@ -1,0 +1,288 @@
+"""Searches on a Dask cluster of real processes: the same table from any of them, and when they are killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from ConfigSpace import ConfigurationSpace, Float
+
+from ubalkit import chunks, executors, observations, pipeline, profiles, search
+from ubalkit.experiment import Experiment
+
+distributed = pytest.importorskip("distributed")
+
+PROFILE = replace(profiles.get("ci"), n_train=100, epochs=1, hidden=(8,), n_configurations=60)
+SPACE = ConfigurationSpace(space={"x": Float("x", (0.0, 1.0))})
+
+
+def experiment(objective, n=40, **settings):
+    return Experiment("toy", objective, SPACE, {"loss": "minimize"}, n_configurations=n, **settings)
+
+
+def quiet_run(profile, folder, **how):
+    return search.run(profile, folder=folder, **{"progress": False, **how})
+
+
+def assert_same(one, other):
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def until(condition, what, timeout=180):
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return answer
+
+
+@contextmanager
+def cluster(folder, n_workers, *options, **environment):
+    """A scheduler and workers, each a process: (address, scheduler, workers)."""
+    file, processes = folder / "scheduler.json", []
+
+    def start(program, *arguments):
+        command = [sys.executable, "-m", "dask", program, "--no-dashboard", *arguments]
+        processes.append(
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, **environment},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+
+    try:
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        address = until(lambda: file.exists() and json.loads(file.read_text() or "{}"), "No scheduler.")[
+            "address"
+        ]
+        for _ in range(n_workers):
+            start("worker", address, "--nthreads", "1", "--no-nanny", *options)
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(n_workers, timeout=180)
+        yield address, processes[0], processes[1:]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a cluster of four workers, as the README says."""
+    with cluster(tmp_path_factory.mktemp("cluster"), 4) as (address, _, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """What every way of searching must give."""
+    return quiet_run(PROFILE, tmp_path_factory.mktemp("undisturbed"), workers=1)
+
+
+@pytest.mark.parametrize(("n_workers", "chunk"), [(1, 60), (2, 7), (4, 1)])
+def test_any_number_of_workers_and_any_chunk_give_the_same_table(address, table, tmp_path, n_workers, chunk):
+    with executors.connected(address) as client:
+        chosen = list(client.scheduler_info(n_workers=-1)["workers"])[:n_workers]
+        asked = client.submit
+
+        def of_the_chosen(*arguments, **how):
+            return asked(*arguments, **how, workers=chosen)
+
+        client.submit = of_the_chosen
+        assert_same(quiet_run(PROFILE, tmp_path, client=client, chunk=chunk), table)
+
+
+def test_rows_are_written_as_they_come(address, tmp_path):
+    go = tmp_path / "go"
+
+    def last_one_waits(configuration, seed):
+        while configuration["x"] == slowest and not go.exists():
+            time.sleep(0.01)
+        return configuration["x"]
+
+    slowest = search.configurations(experiment(None, n=6), [3])["x"].item()
+    folder = tmp_path / "chunks"
+    with executors.connected(address) as client:
+        found = []
+        searching = threading.Thread(
+            target=lambda: found.append(quiet_run(experiment(last_one_waits, n=6), folder, client=client))
+        )
+        searching.start()
+        try:
+            until(lambda: len(list(folder.glob("*.chunk.json"))) == 5, "Nothing was written.")
+            assert searching.is_alive()
+        finally:
+            go.touch()
+            searching.join()
+    assert found[0].index.tolist() == list(range(6))
+
+
+def test_an_objective_of_a_notebook_reaches_the_workers_and_its_errors_come_back(address, tmp_path):
+    with executors.connected(address) as client:
+        here = quiet_run(experiment(lambda c, s: c["x"] + s % 7), tmp_path / "here", workers=1)
+        there = quiet_run(experiment(lambda c, s: c["x"] + s % 7), tmp_path / "there", client=client)
+        assert_same(there, here)
+        with pytest.raises(ValueError, match="returned the metrics depth for configuration"):
+            quiet_run(experiment(lambda c, s: {"depth": 1}), tmp_path / "wrong", client=client)
+
+
+def test_a_time_limit_that_a_cluster_cannot_keep_is_refused(address, tmp_path):
+    with (
+        executors.connected(address) as client,
+        pytest.raises(ValueError, match="time_limit: not on a cluster"),
+    ):
+        quiet_run(experiment(None, time_limit=1.0), tmp_path, client=client)
+
+
+def test_a_worker_with_another_version_is_refused(address, tmp_path, monkeypatch):
+    monkeypatch.setattr(search.ubalkit, "__version__", "0.0.1")
+    with (
+        executors.connected(address) as client,
+        pytest.raises(ValueError, match=r"A worker has .* the search 0\.0\.1"),
+    ):
+        quiet_run(PROFILE, tmp_path, client=client)
+
+
+def test_where_no_scheduler_answers_one_sentence_says_so():
+    with pytest.raises(ValueError, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
+        with executors.connected("tcp://127.0.0.1:1"):
+            pass
+
+
+@pytest.mark.parametrize("address", ["nonsense", "spam://1", "tcp://"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(ValueError, match="No Dask scheduler answers at"), executors.connected(address):
+        pass
+
+
+def test_no_address_is_this_machine():
+    with executors.connected("") as client:
+        assert client is None
+
+
+def test_the_command_line_searches_on_a_cluster(address, tmp_path, capsys):
+    search.main(["--profile", "ci", "--count", "8", "--dask", address, "--out", str(tmp_path / "there")])
+    search.main(["--profile", "ci", "--count", "8", "--workers", "1", "--out", str(tmp_path / "here")])
+    there, here = (tmp_path / name / "observations.csv" for name in ("there", "here"))
+    assert there.read_bytes() == here.read_bytes()
+
+
+def test_the_first_notebook_searches_on_a_cluster(address, tmp_path, monkeypatch):
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path))
+    given = {"dask_scheduler": address, "n_configurations": 20, "n_rerun": 1}
+    pipeline.run("ci", ["01_search"], {"01_search": given})
+    found = observations.read(tmp_path / "ci" / "observations.csv", profiles.get("ci"))
+    assert_same(found.loc[[0, 19]], quiet_run(profiles.get("ci"), tmp_path / "two", indices=[0, 19]))
+
+
+# GPUs
+
+
+def test_a_gpu_is_asked_for_where_a_worker_offers_one_and_one_chunk_at_a_time(tmp_path):
+    def work(piece):
+        with (tmp_path / "busy").open("x"):
+            pass
+        time.sleep(0.05)  # as long as a chunk takes
+        (tmp_path / "busy").unlink()
+        return pd.DataFrame({"pid": os.getpid(), "threads": torch.get_num_threads()}, index=list(piece))
+
+    with cluster(tmp_path, 1, "--nthreads", "4") as (address, _, _), executors.connected(address) as client:
+        with pytest.raises(ValueError, match="No worker of the cluster offers a GPU"):
+            list(executors.on_cluster(work, [[0]], client, gpu=True))
+        options = ["--nthreads", "4", "--resources", "GPU=1", "--no-nanny", "--no-dashboard"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "dask", "worker", address, *options],
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                client.wait_for_workers(2, timeout=180)
+                parts = list(executors.on_cluster(work, [[k] for k in range(12)], client, gpu=True))
+            finally:
+                process.kill()
+    rows = pd.concat(parts)
+    assert sorted(rows.index) == list(range(12))
+    assert set(rows["pid"]) == {process.pid} and set(rows["threads"]) == {1}
+
+
+# Kills
+
+
+def slow():
+    """Made anew, so that it is sent to workers as it is: they cannot import a module of the tests."""
+
+    def objective(configuration, seed):
+        time.sleep(0.05)
+        return configuration["x"]
+
+    return objective
+
+
+def test_a_worker_killed_in_mid_run_costs_nothing(tmp_path):
+    folder = tmp_path / "chunks"
+    with cluster(tmp_path, 4) as (address, _, workers), executors.connected(address) as client:
+
+        def kill():
+            until(lambda: len(list(folder.glob("*.chunk.json"))) >= 8, "Nothing was written.")
+            workers[1].send_signal(signal.SIGKILL)
+            killed.append(len(list(folder.glob("*.chunk.json"))))
+
+        killed = []
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        found = quiet_run(experiment(slow(), n=200), folder, client=client)
+        killer.join()
+        assert workers[1].poll() == -signal.SIGKILL and killed[0] < 200
+    assert_same(found, quiet_run(experiment(lambda c, s: c["x"], n=200), tmp_path / "undisturbed", workers=1))
+
+
+def test_a_chunk_of_which_workers_die_is_given_up_and_named(tmp_path):
+    folder = tmp_path / "chunks"
+
+    def deadly(configuration, seed):
+        if configuration["x"] == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return configuration["x"]
+
+    fatal = search.configurations(experiment(None), [20])["x"].item()
+    # One death is allowed, so that workers are left.
+    allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    with cluster(tmp_path, 4, **allowed) as (address, _, _), executors.connected(address) as client:
+        with pytest.raises(
+            executors.Lost, match=r"Workers of the cluster die of a chunk.* of 40 configurations"
+        ):
+            quiet_run(experiment(deadly), folder, client=client)
+    assert not {20} & set(chunks.read(folder, experiment(None)).index)
+
+
+def test_a_scheduler_that_is_killed_is_named_and_the_search_goes_on_elsewhere(tmp_path):
+    folder = tmp_path / "chunks"
+    with cluster(tmp_path, 2) as (address, scheduler, _), executors.connected(address) as client:
+
+        def kill():
+            until(lambda: len(list(folder.glob("*.chunk.json"))) >= 5, "Nothing was written.")
+            scheduler.send_signal(signal.SIGKILL)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        with pytest.raises(
+            executors.Lost, match=r"The Dask scheduler is gone\. \d+ of 200 .*goes on from there"
+        ):
+            quiet_run(experiment(slow(), n=200), folder, client=client)
+        killer.join()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.chunk.json")}
+    assert 5 <= len(before) < 200
+    found = quiet_run(experiment(lambda c, s: c["x"], n=200), folder, workers=1)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert_same(found, quiet_run(experiment(lambda c, s: c["x"], n=200), tmp_path / "undisturbed", workers=1))
