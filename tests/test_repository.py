@@ -1,6 +1,7 @@
 """The repository itself: exact pins, one environment, small modules, no large files."""
 
 import ast
+import importlib.metadata
 import io
 import os
 import re
@@ -12,6 +13,7 @@ import tomllib
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ubalkit import paths
@@ -37,6 +39,19 @@ def test_the_lock_pins_every_package_exactly():
     exact = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==\d[A-Za-z0-9.!]*")
     assert [line for line in lock_lines() if not exact.fullmatch(line)] == []
     assert len(pinned()) == len(lock_lines())
+
+
+def test_every_pin_installs_on_the_oldest_python_that_is_promised():
+    # Of 3.11 that is 3.11.0: Debian 12 has 3.11.2, and a pin that asks for 3.11.5 fails there.
+    oldest = re.search(r"\d+\.\d+", PROJECT["requires-python"])[0] + ".0"
+    installed = {canonicalize_name(d.name): d for d in importlib.metadata.distributions()}
+    asked = {
+        name: SpecifierSet(installed[name].metadata.get("Requires-Python") or "")
+        for name, version in pinned().items()
+        if name in installed and installed[name].version == version
+    }
+    assert len(asked) > 100
+    assert [name for name, pythons in asked.items() if oldest not in pythons] == []
 
 
 def test_the_lock_pins_torch_and_the_torchvision_that_belongs_to_it():
