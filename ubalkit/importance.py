@@ -11,7 +11,6 @@ interactions. PED-ANOVA: what sets the best configurations apart.
 """
 
 import contextlib
-import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
@@ -22,18 +21,7 @@ from ConfigSpace import ConfigurationSpace
 from ubalkit import observations
 from ubalkit import space as spaces
 
-__all__ = [
-    "METHODS",
-    "fanova",
-    "ped_anova",
-    "mdi",
-    "n_rrelieff",
-    "permutation",
-    "tree_shap",
-    "compare",
-    "agreement",
-    "disagreements",
-]
+__all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap", "compare"]
 
 
 def fanova(
@@ -132,7 +120,6 @@ def n_rrelieff(
     *,
     n_neighbors: int = 70,
     sigma: float | None = 20.0,
-    pairs: bool = False,
     signed: bool = False,
     seed: int = 0,
 ) -> pd.Series:
@@ -152,10 +139,6 @@ def n_rrelieff(
         CORElearn, Robnik-Šikonja's own software.
     sigma : float or None
         The neighbour of rank r counts exp(-(r / sigma)²); all equally if None.
-    pairs : bool
-        Weights of pairs as well, named ``a × b``, their d_A the geometric mean
-        of the two: a definition of our own. They are joint weights, of two
-        that add up as of two that interact.
     signed : bool
         Whether to keep weights below zero, of hyperparameters that vary most
         where the metric does not, as unimportant ones do; else they are zero.
@@ -164,7 +147,7 @@ def n_rrelieff(
 
     Returns
     -------
-    Series, shape (d,), with pairs (d (d + 1) / 2,)
+    Series, shape (d,)
         In [0, 1]; signed in [-1, 1].
     """
     from scipy.spatial.distance import cdist
@@ -179,11 +162,6 @@ def n_rrelieff(
     influence = np.exp(-((rank / (sigma or np.inf)) ** 2))
     d_c = np.abs(y[near] - y[:, None]) / np.ptp(y)
     d_a = np.abs(unit[near] - unit[:, None])
-    if pairs:
-        both = list(itertools.combinations(range(len(names)), 2))
-        joint = [np.sqrt(d_a[..., i] * d_a[..., j]) for i, j in both]
-        names = names + [f"{names[i]} × {names[j]}" for i, j in both]
-        d_a = np.stack([*np.moveaxis(d_a, 2, 0), *joint], axis=2)
     differ, agree = influence * d_c, influence * (1 - d_c)
     # Where neighbours all agree, or all differ entirely, one of the means is of nothing.
     least = np.finfo(float).eps
@@ -307,59 +285,6 @@ def compare(
     frame = pd.DataFrame({name: weights.reindex(index) for name, weights in columns.items()}).clip(lower=0)
     shares = frame / frame.sum().replace(0, np.nan)
     return shares.sort_values(shares.columns[0], ascending=False, kind="stable")
-
-
-def agreement(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation of each pair of methods of `compare`.
-
-    Kendall's τ_b, which has a plain meaning for a handful of hyperparameters:
-    of their pairs, the share that both methods put in the same order less the
-    share they put in opposite orders, corrected for ties, as of zeros.
-
-    Returns
-    -------
-    DataFrame, shape (n_methods, n_methods)
-        In [-1, 1], ones on the diagonal; NaN for a method without an order.
-    """
-    return frame.corr(method="kendall")
-
-
-def disagreements(frame: pd.DataFrame, *, least: int = 3) -> list[str]:
-    """Where a rival's ranks differ from those of the first column of `compare`, in words.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    least : int
-        Smallest difference of ranks to mention, at least 1. Ties have all
-        ranks that they span; the nearest two count.
-
-    Returns
-    -------
-    list of str
-        A sentence a hyperparameter and rival, the largest difference first.
-    """
-    if least < 1:
-        raise ValueError(f"least = {least}; at least 1 is needed.")
-    best, worst = (frame.rank(ascending=False, method=method) for method in ("min", "max"))
-    reference, *rivals = frame
-    found = []
-    for name, rival in itertools.product(frame.index, rivals):
-        above = best.loc[name, reference] - worst.loc[name, rival]
-        below = best.loc[name, rival] - worst.loc[name, reference]
-        theirs, ours = (worst, best) if above > below else (best, worst)
-        if max(above, below) >= least:
-            found.append((max(above, below), name, rival, theirs.loc[name, rival], ours.loc[name, reference]))
-    found.sort(key=lambda one: -one[0])
-    return [
-        f"{rival} puts {name} {_ordinal(theirs)}; {reference} puts it {_ordinal(ours)}."
-        for _, name, rival, theirs, ours in found
-    ]
-
-
-def _ordinal(rank: float) -> str:
-    teen = 11 <= rank % 100 <= 13
-    return f"{rank:.0f}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(rank % 10, 'th')}"
 
 
 def _observed(
