@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
-from ubalkit import observations
+from ubalkit import metamodel
 from ubalkit import space as spaces
 
 __all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap", "compare"]
@@ -292,21 +292,7 @@ def _observed(
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, unit-cube coordinates (n, d) and metric (n,) of the usable rows."""
     space = space or spaces.ubal()
-    names, values = spaces.varied(space), observations.metric_values(table, metric)
-    rows = observations.usable(table)
-    y = values.loc[rows.index].to_numpy(float)
-    if not names:
-        raise ValueError("The space holds constants only: there is nothing to compare.")
-    if len(rows) < 2 * len(names):
-        raise ValueError(
-            f"{len(rows)} usable observations are too few for the importance of {len(names)} "
-            f"hyperparameters; at least {2 * len(names)} are needed."
-        )
-    if not np.isfinite(y).all():
-        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
-    if np.ptp(y) == 0:
-        raise ValueError(f"{metric} is constant at {y[0]:g}: no hyperparameter matters to it.")
-    return names, spaces.to_unit(space, rows), y
+    return spaces.varied(space), *metamodel.observed(table, metric, space)
 
 
 def _series(weights, names: list[str], method: str) -> pd.Series:

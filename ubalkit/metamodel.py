@@ -24,7 +24,7 @@ from ubalkit import observations
 from ubalkit import space as spaces
 from ubalkit.trust import Trust, r2_interval
 
-__all__ = ["Ensemble", "fit", "load", "ARCHITECTURES", "WEIGHT_DECAYS"]
+__all__ = ["Ensemble", "fit", "load", "observed", "ARCHITECTURES", "WEIGHT_DECAYS"]
 
 #: (n_h, d_h) and weight decays among which cross-validation chooses.
 ARCHITECTURES = ((1, 32), (2, 32))
@@ -216,17 +216,8 @@ def fit(
             raise ValueError(f"{name} = {value}; at least {least} is needed.")
     if not architectures or not weight_decays:
         raise ValueError("At least one architecture and one weight decay are needed to choose from.")
-    values = observations.metric_values(table, metric)
-    rows = observations.usable(table)
-    x = torch.as_tensor(spaces.to_unit(space, rows), dtype=torch.float32)
-    y = values.loc[rows.index].to_numpy(float)
-    needed = 2 * x.shape[1] + n_folds
-    if len(rows) < needed:
-        raise ValueError(f"{len(rows)} usable observations are too few to fit; at least {needed} are needed.")
-    if not np.isfinite(y).all():
-        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
-    if np.ptp(y) == 0:
-        raise ValueError(f"{metric} is constant at {y[0]:g}: there is nothing to explain.")
+    unit, y = observed(table, metric, space, n_folds)
+    x = torch.as_tensor(unit, dtype=torch.float32)
     mean, std = y.mean(), y.std()
     target = torch.as_tensor((y - mean) / std, dtype=torch.float32)
     rng = np.random.default_rng(seed)
@@ -253,27 +244,49 @@ def fit(
     row_weights = torch.as_tensor(weights, dtype=torch.float32)
     networks = _train(x, target, row_weights, int(n_h), int(d_h), decays, steps, generator)
     members = [_member([p[k] for p in networks], mean, std, space) for k in range(n_members)]
-    predicted = _predict(members, spaces.to_unit(space, rows))
+    predicted = _predict(members, unit)
     left_out = np.where(weights == 0, predicted, np.nan)
-    held_out = _mean_of_known(left_out)
+    held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
     quality = {"ensemble": _scores(y, held_out)}
     quality |= {f"member {k}": _scores(y, values) for k, values in enumerate(left_out)}
     quality = pd.DataFrame(quality).T.astype({"n": int})
-    n_failed = len(table) - len(rows)
+    n_failed = len(table) - len(y)
     ceiling = 1 - noise / y.var()
     return Ensemble(metric, space, members, quality, held_out, selection, len(y), n_failed, ceiling, maximize)
+
+
+def observed(
+    table: pd.DataFrame, metric: str, space: ConfigurationSpace, n_more: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What can be learned from: unit-cube coordinates (n, d) and metric (n,) of the usable rows.
+
+    Raises
+    ------
+    ValueError
+        For an unknown, constant or not finite metric, fewer usable rows than
+        twice the number of hyperparameters and `n_more`, or constants only.
+    """
+    values, rows = observations.metric_values(table, metric), observations.usable(table)
+    unit, y = spaces.to_unit(space, rows), values.loc[rows.index].to_numpy(float)
+    d = unit.shape[1]
+    if d == 0:
+        raise ValueError("The space holds constants only: there is nothing to explain.")
+    if len(y) < 2 * d + n_more:
+        raise ValueError(
+            f"{len(y)} usable observations are too few for {d} hyperparameters; at least {2 * d + n_more} "
+            "are needed."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
+    if np.ptp(y) == 0:
+        raise ValueError(f"{metric} is constant at {y[0]:g}: there is nothing to explain.")
+    return unit, y
 
 
 def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         x = torch.as_tensor(np.asarray(unit, dtype=float))
         return torch.stack([member(x).squeeze(1) for member in members]).numpy()
-
-
-def _mean_of_known(predictions: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(predictions)
-    total, count = np.where(known, predictions, 0).sum(0), known.sum(0)
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def _scores(y: np.ndarray, predicted: np.ndarray) -> dict:
