@@ -292,11 +292,7 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
     # Member by member: both were drawn from the same observations.
     both = np.stack([approximate.member_values, exact.member_values], axis=2)
     found = uncertainty.estimate(sizes, both, nonnegative=True, resample_rows=exact.random)
-    columns = {
-        f"{kind}{bound}": values[k]
-        for k, kind in enumerate(("error", "ratio"))
-        for bound, values in (("", found.value), ("_low", found.low), ("_high", found.high))
-    }
+    columns = found.columns_of(["error", "ratio"])
     # Replicate k of both running means is of the same member and rows.
     curves = [[a.running(name) for name in exact.names] for a in (approximate, exact)]
     values, replicates = (

@@ -6,7 +6,7 @@ hyperparameters, in which m_S is what S does jointly beyond what its parts do.
 With the game v(S) = mean over background points b of f(x on S, b elsewhere),
 the m_S are its Möbius transform (Grabisch and Roubens, 1999). All else
 follows from them: SHAP values φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices,
-Shapley-Taylor indices, and through shapiq every other interaction index.
+and through shapiq every interaction index.
 
 Since m_i depends on x_i alone, all vertical scatter in the paper's Fig. 3 is
 interaction; here it gets its name.
@@ -119,21 +119,6 @@ class Decomposition:
             self.ensemble, self.table, self.names, self.unit, values, self.base_values, self.random
         )
 
-    def shapley_taylor(self) -> dict[tuple[str, ...], np.ndarray]:
-        """Shapley-Taylor indices of order 2 (Sundararajan et al., 2020), (n,) each.
-
-        The singletons are the main effects; a pair gets its share of every
-        larger set that holds it, so that all add up to the prediction less
-        its mean.
-        """
-        if not self.complete:
-            raise ValueError("Shapley-Taylor indices need the effects of all sets.")
-        indices = {(name,): self.components[name,] for name in self.names}
-        for pair in itertools.combinations(self.names, 2):
-            holding = [s for s in self.subsets if set(pair) <= set(s)]
-            indices[pair] = sum(self.components[s] / (len(s) * (len(s) - 1) / 2) for s in holding)
-        return indices
-
     def _shares(self, parts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Share of the variance of f that each component explains, (n_subsets,): Cov(m_S, f) / Var f.
 
@@ -184,17 +169,9 @@ class Decomposition:
 
         def indices(parts, weights):
             shares = self._shares(parts, weights)
-            return np.concatenate([shares[:d], shares @ self._contains])
+            return np.stack([shares[:d], shares @ self._contains])
 
-        both = self._estimate(indices, n_resamples, seed)
-        columns = {}
-        for k, kind in enumerate(("first", "total")):
-            part = slice(k * d, (k + 1) * d)
-            columns |= {
-                kind: both.value[part],
-                f"{kind}_low": both.low[part],
-                f"{kind}_high": both.high[part],
-            }
+        columns = self._estimate(indices, n_resamples, seed).columns_of(["first", "total"])
         frame = pd.DataFrame(columns, index=pd.Index(self.names, name="hyperparameter"))
         return frame.sort_values("total", ascending=False)
 
@@ -249,12 +226,10 @@ class Decomposition:
         frames = {}
         for i, name in enumerate(self.names):
             partners = [n for n in self.names if n != name]
-            joint = [k for k, s in enumerate(self.subsets) if name in s and len(s) > 1]
-            of_partner = np.array([[n in self.subsets[k] for n in partners] for k in joint]).reshape(
-                len(joint), -1
-            )
-            pairs = self._sizes[joint] == 2
-            belongs = np.column_stack([of_partner & pairs[:, None], ~pairs]).astype(float)
+            joint = (self._contains[:, i] > 0) & (self._sizes > 1)
+            pair = self._sizes[joint] == 2
+            others = np.delete(self._contains[joint], i, axis=1)
+            belongs = np.column_stack([others * pair[:, None], ~pair])
 
             def deviations(both, weights):
                 return np.sqrt(weights @ (both - weights @ both) ** 2)
@@ -268,9 +243,9 @@ class Decomposition:
             both = np.stack([parts[:, :, i], values.sum(2)], axis=2)
             sizes = uncertainty.estimate(deviations, both, nonnegative=True, **settings)
             causes = uncertainty.estimate(shares, values, **settings)
-            columns = zip(sizes.columns("value").items(), causes.columns("value").values())
             index = pd.Index(["own", "scatter", *partners, "order 3+"], name="part")
-            frames[name] = pd.DataFrame({k: np.concatenate([a, b]) for (k, a), b in columns}, index=index)
+            both = [pd.DataFrame(found.columns("value")) for found in (sizes, causes)]
+            frames[name] = pd.concat(both).set_axis(index)
             if not self.complete:
                 frames[name].loc["order 3+"] = np.nan
         return pd.concat(frames, names=["hyperparameter"])

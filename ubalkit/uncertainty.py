@@ -48,6 +48,11 @@ class Estimate:
         """As columns of a frame: `name`, ``low``, ``high``."""
         return {name: self.value, "low": self.low, "high": self.high}
 
+    def columns_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The same of several kinds, along the first axis: each name, with ``…_low`` and ``…_high``."""
+        bounds = {"": self.value, "_low": self.low, "_high": self.high}
+        return {f"{n}{end}": values[k] for k, n in enumerate(names) for end, values in bounds.items()}
+
 
 def estimate(
     statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
