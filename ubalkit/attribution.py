@@ -18,7 +18,7 @@ from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
 
-__all__ = ["Attribution", "deep_shap", "agreement", "load"]
+__all__ = ["Attribution", "deep_shap", "agreement"]
 
 
 @dataclass(frozen=True)
@@ -160,32 +160,9 @@ class Attribution:
         return shap.Explanation(self.values, base, self.unit, display_data=shown, feature_names=self.names)
 
     def save(self, path: Path) -> None:
-        """Write the values as a NumPy archive, without pickle."""
-        with path.open("wb") as file:
-            arrays = {"member_values": self.member_values, "base_values": self.base_values}
-            np.savez_compressed(file, index=self.table.index, unit=self.unit, **arrays)
-
-
-def load(path: Path, ensemble: Ensemble, table: pd.DataFrame) -> Attribution:
-    """Read an attribution again, with the ensemble and the observations that it was made from.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the observations are others than those explained.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no attribution at {path}; notebook 03_shap makes it.")
-    rows = observations.usable(table)
-    unit = spaces.to_unit(ensemble.space, rows)
-    with np.load(path, allow_pickle=False) as archive:
-        same = np.array_equal(archive["unit"], unit) and np.array_equal(archive["index"], rows.index)
-        if not same:
-            raise ValueError(f"{path} explains other configurations than the table holds.")
-        values, base = archive["member_values"], archive["base_values"]
-    return Attribution(ensemble, rows, spaces.varied(ensemble.space), unit, values, base)
+        """Write a NumPy archive: ``member_values``, ``base_values``, ``unit``, and ``index`` of the table."""
+        arrays = {"member_values": self.member_values, "base_values": self.base_values, "unit": self.unit}
+        np.savez_compressed(path, index=self.table.index, **arrays)
 
 
 def deep_shap(
@@ -293,17 +270,17 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
     both = np.stack([approximate.member_values, exact.member_values], axis=2)
     found = uncertainty.estimate(sizes, both, nonnegative=True, resample_rows=exact.random)
     columns = found.columns_of(["error", "ratio"])
+
+    def alike(one, two):
+        """At which share of the points two running means have the same sign; first the ensemble's."""
+        one, two = (np.concatenate([e.value[None], e.replicates])[:, 0] for e in (one, two))
+        return (np.sign(one) == np.sign(two)).mean(1)
+
     # Replicate k of both running means is of the same member and rows.
-    curves = [[a.running(name) for name in exact.names] for a in (approximate, exact)]
-    values, replicates = (
-        (np.sign(one) == np.sign(two)).mean(-1)
-        for one, two in (
-            [np.array([getattr(e, kind)[..., 0, :] for e in estimates]) for estimates in curves]
-            for kind in ("value", "replicates")
-        )
-    )
-    values, replicates = (np.concatenate([v, v.mean(0, keepdims=True)]) for v in (values, replicates))
-    low, high = uncertainty.interval(values, replicates.T, n_members=len(exact.member_values))
+    signs = np.array([alike(approximate.running(name), exact.running(name)) for name in exact.names])
+    signs = np.concatenate([signs, signs.mean(0, keepdims=True)])
+    values, n_members = signs[:, 0], len(exact.member_values)
+    low, high = uncertainty.interval(values, signs[:, 1:].T, n_members=n_members)
     columns |= {"signs": values, "signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
     frame = pd.DataFrame(columns, index=pd.Index(names, name="hyperparameter"))
     frame["rank"], frame["exact_rank"] = (a.importance()["rank"] for a in (approximate, exact))
