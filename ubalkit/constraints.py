@@ -305,22 +305,16 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
     predicted = np.where(excluded, _sign(ensemble) * ensemble.predict_unit(unit).mean(0), -np.inf)
     top = np.argsort(-predicted)[: 4 * _N_TOP]
     effects = decomposition.decompose(ensemble, points.iloc[top]).components
-    rows = {}
+    rows = []
     for name, violated in outside.items():
         here = violated[top]
         if here.mean() < 0.2:
             continue
-        for s, m in effects.items():
-            if len(s) == 2 and name in s:
-                partner = s[1 - s.index(name)]
-                rows[name, partner] = {
-                    "outside": here.mean(),
-                    "value": points[name].iloc[top][here].median(),
-                    "partner_value": points[partner].iloc[top][here].median(),
-                    "own": effects[name,][here].mean(),
-                    "interaction": m[here].mean(),
-                }
-    columns = ["outside", "value", "partner_value", "own", "interaction"]
-    index = pd.MultiIndex.from_tuples(rows, names=["range", "partner"]) if rows else None
-    frame = pd.DataFrame(list(rows.values()), index=index, columns=columns)
+        for partner in (n for n in attribution.names if n != name):
+            pair = (name, partner) if (name, partner) in effects else (partner, name)
+            value, partner_value = points[[name, partner]].iloc[top][here].median()
+            own, interaction = effects[name,][here].mean(), effects[pair][here].mean()
+            rows.append((name, partner, here.mean(), value, partner_value, own, interaction))
+    columns = ["range", "partner", "outside", "value", "partner_value", "own", "interaction"]
+    frame = pd.DataFrame(rows, columns=columns).set_index(["range", "partner"])
     return frame.sort_values("interaction", ascending=not ensemble.maximize).head(n_reasons)
