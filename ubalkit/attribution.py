@@ -273,15 +273,13 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
 
     def alike(one, two):
         """At which share of the points two running means have the same sign; first the ensemble's."""
-        one, two = (np.concatenate([e.value[None], e.replicates])[:, 0] for e in (one, two))
-        return (np.sign(one) == np.sign(two)).mean(1)
+        return (np.sign(one.draws[:, 0]) == np.sign(two.draws[:, 0])).mean(1)
 
     # Replicate k of both running means is of the same member and rows.
     signs = np.array([alike(approximate.running(name), exact.running(name)) for name in exact.names])
     signs = np.concatenate([signs, signs.mean(0, keepdims=True)])
-    values, n_members = signs[:, 0], len(exact.member_values)
-    low, high = uncertainty.interval(values, signs[:, 1:].T, n_members=n_members)
-    columns |= {"signs": values, "signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
+    low, high = uncertainty.interval(signs[:, 0], signs[:, 1:].T, n_members=len(exact.member_values))
+    columns |= {"signs": signs[:, 0], "signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
     frame = pd.DataFrame(columns, index=pd.Index(names, name="hyperparameter"))
     frame["rank"], frame["exact_rank"] = (a.importance()["rank"] for a in (approximate, exact))
     return frame.loc[[*exact.importance().index, "all"]]

@@ -113,35 +113,29 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     if not 0 < low < 1:
         raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
     space, sign = attribution.ensemble.space, _sign(attribution.ensemble)
-    n_members = len(attribution.member_values)
-    running = {name: attribution.running(name) for name in attribution.names}
-    largest = max(estimate.value[1].max() for estimate in running.values())
-    largest_again = np.max([e.replicates[:, 1].max(1) for e in running.values()], axis=0)
-    curves = attribution.curves().groupby("hyperparameter")
+    running = {name: attribution.running(name).draws for name in attribution.names}
+    # First of the ensemble, then of its replicates.
+    largest = np.max([draws[:, 1].max(1) for draws in running.values()], axis=0)
     freeze, ranges, sure = {}, {}, {}
-    for name, estimate in running.items():
-        curve = curves.get_group(name)
-        frozen = estimate.value[1].max() < low * largest
-        frozen_again = estimate.replicates[:, 1].max(1) < low * largest_again
-        sure[name] = {"sure": (frozen_again == frozen).mean()}
+    for name, draws in running.items():
+        means, frozen = sign * draws[:, 0], draws[:, 1].max(1) < low * largest
+        values = spaces.values(space, name, np.linspace(0, 1, means.shape[1]))
+        sure[name] = {"sure": (frozen[1:] == frozen[0]).mean()}
         # A category that matters stays as it is: only numbers have ranges.
         if name in spaces.bound(space):
             sure[name] = {}
-        elif frozen:
-            best = int((sign * estimate.value[0]).argmax())
-            freeze[name] = _plain(curve["value"].iloc[best], space[name])
+        elif frozen[0]:
+            freeze[name] = _plain(values[means[0].argmax()], space[name])
         elif hasattr(space[name], "lower"):
-            values = curve["value"].to_numpy()
-            bounds = [_plain(values[k], space[name]) for k in _positive(sign * estimate.value[0])]
-            # An integer may have one good value alone.
-            if bounds[0] == bounds[1]:
-                freeze[name] = bounds[0]
-                continue
-            ranges[name] = tuple(bounds)
-            # Places on the grid, which are spaced alike on every scale.
-            means = sign * np.concatenate([estimate.value[:1], estimate.replicates[:, 0]])
             places = np.array([_positive(mean) for mean in means])
-            reach = uncertainty.interval(places[0], places[1:], n_members=n_members)
+            start, stop = (_plain(values[k], space[name]) for k in places[0])
+            # An integer may have one good value alone.
+            if start == stop:
+                freeze[name] = start
+                continue
+            ranges[name] = start, stop
+            # Places on the grid, which are spaced alike on every scale.
+            reach = uncertainty.interval(places[0], places[1:], n_members=len(attribution.member_values))
             for bound, ends in zip(("low", "high"), reach):
                 starts, stops = np.interp(ends, np.arange(len(values)), values.astype(float))
                 sure[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
@@ -224,37 +218,23 @@ def _positive(mean: np.ndarray) -> tuple[int, int]:
 
 
 def _recommendation(
-    attribution: Attribution,
-    freeze: Mapping,
-    ranges: Mapping,
-    n_best: int,
-    sure: pd.DataFrame | None = None,
+    attribution: Attribution, freeze: Mapping, ranges: Mapping, n_best: int, sure: pd.DataFrame | None = None
 ) -> Recommendation:
-    whole = attribution.ensemble.space
-    space = spaces.reduced(whole, freeze, ranges)
-    best = attribution.table.sort_values(
-        attribution.metric, ascending=not attribution.ensemble.maximize, kind="stable"
-    ).head(n_best)
+    ensemble, metric = attribution.ensemble, attribution.metric
+    space = spaces.reduced(ensemble.space, freeze, ranges)
+    ordered = attribution.table.sort_values(metric, ascending=not ensemble.maximize, kind="stable")
+    best = ordered.head(n_best)
     kept = np.ones(len(best), bool)
     share = 1.0
     for name, (low, high) in ranges.items():
         kept &= (best[name].between(low, high) | best[name].isna()).to_numpy()
-        share *= float(np.diff(spaces.coordinate(whole[name], [low, high]))[0])
+        share *= float(np.diff(spaces.coordinate(ensemble.space[name], [low, high]))[0])
     table = attribution.importance()[["importance", "low", "high", "peak"]]
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
     table["where"] = spaces.describe(space)
     table = table if sure is None else table.join(sure)
-    return Recommendation(
-        attribution.metric,
-        dict(freeze),
-        dict(ranges),
-        space,
-        table,
-        share,
-        len(best),
-        int((~kept).sum()),
-        _loss(attribution, space),
-    )
+    lost, loss = int((~kept).sum()), _loss(attribution, space)
+    return Recommendation(metric, dict(freeze), dict(ranges), space, table, share, len(best), lost, loss)
 
 
 def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:

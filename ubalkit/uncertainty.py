@@ -44,6 +44,11 @@ class Estimate:
     high: np.ndarray
     replicates: np.ndarray
 
+    @property
+    def draws(self) -> np.ndarray:
+        """The value, then the replicates, (1 + n_resamples, ...)."""
+        return np.concatenate([self.value[None], self.replicates])
+
     def columns(self, name: str) -> dict[str, np.ndarray]:
         """As columns of a frame: `name`, ``low``, ``high``."""
         return {name: self.value, "low": self.low, "high": self.high}
