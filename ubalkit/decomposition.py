@@ -132,13 +132,8 @@ class Decomposition:
         return (weights * f) @ parts[:, :-1] / (weights @ f**2)
 
     def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
-        return uncertainty.estimate(
-            statistic,
-            self._parts,
-            resample_rows=self.random,
-            n_resamples=n_resamples,
-            seed=seed,
-        )
+        settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
+        return uncertainty.estimate(statistic, self._parts, **settings)
 
     def variance(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
         """Share of the variance of the predictions that each set explains.
@@ -272,16 +267,15 @@ class Decomposition:
 
         if not self.complete:
             raise ValueError("Interaction indices need the effects of all sets.")
-        place = {name: k for k, name in enumerate(self.names)}
-        lookup = {(): 0} | {tuple(place[n] for n in s): k + 1 for k, s in enumerate(self.subsets)}
+        d, sets = len(self.names), [tuple(self.names.index(n) for n in s) for s in self.subsets]
         values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
         moebius = shapiq.InteractionValues(
             values,
             index="Moebius",
-            max_order=len(self.names),
-            n_players=len(self.names),
+            n_players=d,
             min_order=0,
-            interaction_lookup=lookup,
+            max_order=d,
+            interaction_lookup={s: k for k, s in enumerate([(), *sets])},
             estimated=False,
             baseline_value=float(values[0]),
         )
@@ -348,22 +342,11 @@ def decompose(
     transform = torch.as_tensor(_moebius(sets))
     x = torch.as_tensor(unit)
     backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
-    effects = [
-        (_game(member, x, torch.as_tensor(b), sets) @ transform.T).numpy()
-        for member, b in zip(ensemble.members, backgrounds)
-    ]
-    effects = np.array(effects)
-    return Decomposition(
-        ensemble,
-        table,
-        names,
-        unit,
-        [tuple(names[i] for i in s) for s in sets[1:]],
-        effects[:, :, 1:],
-        effects[:, 0, 0],
-        ensemble.predict_unit(unit),
-        random,
-    )
+    games = [_game(member, x, torch.as_tensor(b), sets) for member, b in zip(ensemble.members, backgrounds)]
+    effects = np.array([(game @ transform.T).numpy() for game in games])
+    subsets, predictions = [tuple(names[i] for i in s) for s in sets[1:]], ensemble.predict_unit(unit)
+    parts, base = effects[:, :, 1:], effects[:, 0, 0]
+    return Decomposition(ensemble, table, names, unit, subsets, parts, base, predictions, random)
 
 
 def surface(

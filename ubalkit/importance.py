@@ -108,9 +108,8 @@ def mdi(
         in [0, 1], in a forest of 64 trees grown down to single rows: fitted to
         noise, and so never quite zero.
     """
-    return _by_optuna("MeanDecreaseImpurityImportanceEvaluator", table, metric, space, seed=seed).rename(
-        "MDI"
-    )
+    evaluator = "MeanDecreaseImpurityImportanceEvaluator"
+    return _by_optuna(evaluator, table, metric, space, seed=seed).rename("MDI")
 
 
 def n_rrelieff(
@@ -189,15 +188,10 @@ def permutation(
 
     names, unit, y = _observed(table, metric, space)
     growth = np.zeros(len(names))
+    settings = {"scoring": "neg_mean_squared_error", "n_repeats": 5, "random_state": seed}
     for seen, unseen in KFold(min(5, len(y)), shuffle=True, random_state=seed).split(unit):
-        result = permutation_importance(
-            _forest(unit[seen], y[seen], seed),
-            unit[unseen],
-            y[unseen],
-            scoring="neg_mean_squared_error",
-            n_repeats=5,
-            random_state=seed,
-        )
+        forest = _forest(unit[seen], y[seen], seed)
+        result = permutation_importance(forest, unit[unseen], y[unseen], **settings)
         growth += result.importances_mean * len(unseen) / len(y)
     return _series(np.maximum(growth, 0), names, "permutation")
 

@@ -101,18 +101,14 @@ class Ensemble:
 
     def save(self, path: Path) -> None:
         """Write the ensemble as JSON."""
-        plain = {
-            "metric": self.metric,
+        plain = vars(self) | {
             "activation": "gelu",
             "space": spaces.plain(self.space),
             "members": [[p.tolist() for p in member.parameters()] for member in self.members],
             "quality": self.quality.to_dict("index"),
             "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
             "selection": self.selection.reset_index().to_dict("list"),
-            "n_observations": self.n_observations,
-            "n_failed": self.n_failed,
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
-            "maximize": self.maximize,
         }
         path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
 
@@ -134,24 +130,19 @@ def load(path: Path) -> Ensemble:
     if not path.is_file():
         raise FileNotFoundError(f"There is no ensemble at {path}; notebook 02_metamodel makes it.")
     plain = json.loads(path.read_text(encoding="utf-8"))
-    if plain.get("activation") != "gelu":
+    if plain.pop("activation", None) != "gelu":
         raise ValueError(f"{path} was written by an earlier version; notebook 02_metamodel makes it again.")
     space, members = spaces.from_plain(plain["space"]), []
     for arrays in plain["members"]:
         tensors = [torch.tensor(a, dtype=torch.float64) for a in arrays]
         members.append(_module(list(zip(tensors[::2], tensors[1::2])), space))
-    return Ensemble(
-        plain["metric"],
-        space,
-        members,
-        pd.DataFrame.from_dict(plain["quality"], orient="index"),
-        np.array(plain["held_out"], dtype=float),
-        pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
-        plain["n_observations"],
-        plain["n_failed"],
-        float("nan") if plain.get("ceiling") is None else plain["ceiling"],
-        plain["maximize"],
-    )
+    frames = {
+        "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
+        "held_out": np.array(plain["held_out"], dtype=float),
+        "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
+        "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
+    }
+    return Ensemble(**plain | {"space": space, "members": members} | frames)
 
 
 def fit(
@@ -294,13 +285,7 @@ def _scores(y: np.ndarray, predicted: np.ndarray) -> dict:
     y, predicted = y[known], predicted[known]
     residual = np.mean((y - predicted) ** 2) / np.var(y)
     low, high = r2_interval(y, predicted)
-    return {
-        "r2": 1 - residual,
-        "low": low,
-        "high": high,
-        "spearman": spearmanr(y, predicted)[0],
-        "n": len(y),
-    }
+    return {"r2": 1 - residual, "low": low, "high": high, "spearman": spearmanr(y, predicted)[0], "n": len(y)}
 
 
 def _train(x, y, row_weights, n_h, d_h, decays, steps, generator) -> list[Tensor]:
