@@ -63,14 +63,12 @@ class Attribution:
 
     def importance_estimate(self, *, n_resamples: int = 500, seed: int = 0) -> uncertainty.Estimate:
         """Mean absolute SHAP values, (d,) in the order of `names`, with intervals and replicates."""
-        return uncertainty.estimate(
-            lambda values, weights: weights @ np.abs(values),
-            self.member_values,
-            nonnegative=True,
-            resample_rows=self.random,
-            n_resamples=n_resamples,
-            seed=seed,
-        )
+
+        def sizes(values, weights):
+            return weights @ np.abs(values)
+
+        settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
+        return uncertainty.estimate(sizes, self.member_values, nonnegative=True, **settings)
 
     def importance(self) -> pd.DataFrame:
         """Mean absolute SHAP value of each hyperparameter, most important first.

@@ -5,7 +5,7 @@ paper, two colours that colour-blind readers can tell apart.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
@@ -58,20 +59,25 @@ def symbol(name: str) -> str:
     return rf"$\{letter}_{layer}^{direction or 'F'}$"
 
 
+def ticks(hp) -> tuple[Sequence, list[str]]:
+    """Values to mark along the axis of a hyperparameter of ConfigSpace, and their labels."""
+    if not hasattr(hp, "lower"):
+        values = list(getattr(hp, "choices", None) or hp.sequence)
+        return values, list(map(str, values))
+    whole = isinstance(hp, IntegerHyperparameter)
+    locator = plt.LogLocator(numticks=5) if hp.log else plt.MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole)
+    bounds = np.array([hp.lower, hp.upper], dtype=float)
+    values = locator.tick_values(*bounds)
+    values = values[(values >= bounds[0] - 1e-9) & (values <= bounds[1] * (1 + 1e-9))]
+    # A range within one decade has no tick of its own.
+    values = bounds if len(values) < 2 else values
+    return values, [f"{v:g}" for v in values]
+
+
 def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
     hp = space[name]
-    if hasattr(hp, "lower"):
-        bounds = np.array([hp.lower, hp.upper], dtype=float)
-        locator = plt.LogLocator(numticks=5) if hp.log else plt.MaxNLocator(5, steps=[1, 2, 5, 10])
-        values = locator.tick_values(*bounds)
-        values = values[(values >= bounds[0] - 1e-9) & (values <= bounds[1] * (1 + 1e-9))]
-        # A range within one decade has no tick of its own.
-        values = bounds if len(values) < 2 else values
-        labels = [f"{v:g}" for v in values]
-    else:
-        values = list(getattr(hp, "choices", None) or hp.sequence)
-        labels = list(map(str, values))
+    values, labels = ticks(hp)
     ax.set(**{f"{axis}ticks": spaces.coordinate(hp, values), f"{axis}ticklabels": labels})
     ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name)})
     if axis == "x" and sum(map(len, labels)) > 22:
