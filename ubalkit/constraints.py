@@ -206,14 +206,11 @@ def _plain(value, hp):
 
 def _positive(mean: np.ndarray) -> tuple[int, int]:
     """First and last point of the stretch around the highest in which a curve is positive."""
-    positive = mean > 0
-    low = high = int(mean.argmax())
-    while low > 0 and positive[low - 1]:
-        low -= 1
-    while high < len(positive) - 1 and positive[high + 1]:
-        high += 1
+    peak, others = int(mean.argmax()), np.flatnonzero(mean <= 0)
+    low = int(others[others < peak].max(initial=-1)) + 1
+    high = int(others[others > peak].min(initial=len(mean))) - 1
     if low == high:  # a peak narrower than the grid
-        low, high = max(low - 1, 0), min(high + 1, len(positive) - 1)
+        low, high = max(low - 1, 0), min(high + 1, len(mean) - 1)
     return low, high
 
 

@@ -1,6 +1,5 @@
 """Figures of the decomposition: Fig. 3 explained, interactions, rival methods, convergence."""
 
-import itertools
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -74,10 +73,9 @@ def shares(decompositions: Mapping[str, Decomposition]):
     for ax, (metric, dec) in zip(axes.flat, decompositions.items()):
         share = dec.variance(n_resamples=2)["share"]
         grid = pd.DataFrame(np.nan, dec.names, dec.names)
-        for name in dec.names:
-            grid.loc[name, name] = share[name]
-        for a, b in itertools.combinations(dec.names, 2):
-            grid.loc[b, a] = share[f"{a} × {b}"]
+        for s in dec.subsets:
+            if len(s) <= 2:
+                grid.loc[s[-1], s[0]] = share[" × ".join(s)]
         symbols = [symbol(name) for name in dec.names]
         grid = grid.set_axis(symbols, axis=0).set_axis(symbols, axis=1) * 100
         text = grid.map(lambda v: "" if not v >= 0.5 else f"{v:.0f}")

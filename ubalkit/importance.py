@@ -61,8 +61,8 @@ def fanova(
         For an unknown, constant or not finite metric, or fewer usable rows
         than twice the number of hyperparameters; as do all methods here.
     """
-    settings = {"n_trees": n_trees, "seed": seed}
-    return _by_optuna("FanovaImportanceEvaluator", table, metric, space, **settings).rename("fANOVA")
+    evaluator = "FanovaImportanceEvaluator"
+    return _by_optuna("fANOVA", evaluator, table, metric, space, n_trees=n_trees, seed=seed)
 
 
 def ped_anova(
@@ -92,8 +92,7 @@ def ped_anova(
         Pearson divergence of the two densities, times the squared share of
         the rows that are the best; not negative.
     """
-    evaluator = "PedAnovaImportanceEvaluator"
-    return _by_optuna(evaluator, table, metric, space, maximize).rename("PED-ANOVA")
+    return _by_optuna("PED-ANOVA", "PedAnovaImportanceEvaluator", table, metric, space, maximize)
 
 
 def mdi(
@@ -108,8 +107,7 @@ def mdi(
         in [0, 1], in a forest of 64 trees grown down to single rows: fitted to
         noise, and so never quite zero.
     """
-    evaluator = "MeanDecreaseImpurityImportanceEvaluator"
-    return _by_optuna(evaluator, table, metric, space, seed=seed).rename("MDI")
+    return _by_optuna("MDI", "MeanDecreaseImpurityImportanceEvaluator", table, metric, space, seed=seed)
 
 
 def n_rrelieff(
@@ -299,23 +297,19 @@ def _forest(unit: np.ndarray, y: np.ndarray, seed: int):
     return RandomForestRegressor(100, min_samples_leaf=3, random_state=seed).fit(unit, y)
 
 
-def _by_optuna(evaluator: str, table, metric, space, maximize: bool = True, **settings) -> pd.Series:
+def _by_optuna(method, evaluator, table, metric, space, maximize: bool = True, **settings) -> pd.Series:
     import optuna
 
     names, unit, y = _observed(table, metric, space)
     axes = {name: optuna.distributions.FloatDistribution(0, 1) for name in names}
     with _quiet(optuna):
         study = optuna.create_study(direction="maximize" if maximize else "minimize")
-        study.add_trials(
-            [
-                optuna.trial.create_trial(params=dict(zip(names, u)), distributions=axes, value=value)
-                for u, value in zip(unit.tolist(), y.tolist())
-            ]
-        )
-        weights = optuna.importance.get_param_importances(
-            study, evaluator=getattr(optuna.importance, evaluator)(**settings), normalize=False
-        )
-    return _series([weights[name] for name in names], names, evaluator)
+        for u, value in zip(unit.tolist(), y.tolist()):
+            params = dict(zip(names, u))
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=axes, value=value))
+        judge = getattr(optuna.importance, evaluator)(**settings)
+        weights = optuna.importance.get_param_importances(study, evaluator=judge, normalize=False)
+    return _series([weights[name] for name in names], names, method)
 
 
 @contextlib.contextmanager
