@@ -130,17 +130,11 @@ class Attribution:
         grid = np.linspace(0, 1, n_grid)
         frames = []
         for name in self.names:
-            means = self.running(name, n_grid, bandwidth)
-            columns = {
-                "hyperparameter": name,
-                "unit": grid,
-                "value": spaces.values(self.ensemble.space, name, grid),
-                "mean": means.value[0],
-                "low": means.low[0],
-                "high": means.high[0],
-                "size": means.value[1],
-            }
-            frames.append(pd.DataFrame(columns))
+            values = spaces.values(self.ensemble.space, name, grid)
+            running = self.running(name, n_grid, bandwidth)
+            frame = pd.DataFrame({"hyperparameter": name, "unit": grid, "value": values})
+            means = {column: numbers[0] for column, numbers in running.columns("mean").items()}
+            frames.append(frame.assign(**means, size=running.value[1]))
         return pd.concat(frames, ignore_index=True)
 
     def explanation(self):

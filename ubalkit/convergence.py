@@ -107,9 +107,8 @@ def _spearman(a: pd.Series, b: pd.Series) -> float:
 
 def _shape(attribution: Attribution) -> tuple[np.ndarray, np.ndarray]:
     """Running means (d, n_grid), and which points of the grid are recommended, all if frozen."""
-    curves = attribution.curves().set_index(["hyperparameter", "unit"])
-    means = curves["mean"].unstack().loc[attribution.names].to_numpy()
-    peaks = curves["size"].unstack().loc[attribution.names].max(axis=1).to_numpy()
+    running = np.array([attribution.running(name).value for name in attribution.names])
+    means, peaks = running[:, 0], running[:, 1].max(1)
     frozen = peaks < LOW * peaks.max()
     return means, frozen[:, None] | (means > 0)
 
