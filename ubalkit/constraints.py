@@ -20,16 +20,8 @@ from ubalkit import decomposition, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 
-__all__ = [
-    "Recommendation",
-    "recommend",
-    "paper",
-    "joint",
-    "reasons",
-    "LOW",
-    "PAPER_EXCLUDED",
-    "PAPER_RANGES",
-]
+__all__ = ["Recommendation", "recommend", "paper", "joint", "reasons"]
+__all__ += ["LOW", "PAPER_EXCLUDED", "PAPER_RANGES"]
 
 #: Importance is low if the peak of the running mean |SHAP| stays below this
 #: share of the largest peak of all. The paper gives no number.

@@ -370,18 +370,16 @@ def surface(
     if len(set(pair)) != 2 or not set(pair) <= set(names):
         raise ValueError(f"{' and '.join(pair)} are not two of {', '.join(names)}.")
     ensemble.trust.check()
-    places = [names.index(name) for name in pair]
-    first, second = np.meshgrid(*[np.linspace(0, 1, n_grid)] * 2, indexing="ij")
+    places, grid = [names.index(name) for name in pair], np.linspace(0, 1, n_grid)
+    columns = dict(zip(pair, map(np.ravel, np.meshgrid(grid, grid, indexing="ij"))))
     unit = np.full((n_grid**2, len(names)), 0.5)
-    unit[:, places[0]], unit[:, places[1]] = first.ravel(), second.ravel()
-    # At coordinates that configurations have: between two choices there is none.
-    for place, name in zip(places, pair):
-        unit[:, place] = spaces.snapped(ensemble.space, name, unit[:, place])
+    for place, (name, u) in zip(places, columns.items()):
+        # At coordinates that configurations have: between two choices there is none.
+        unit[:, place] = spaces.snapped(ensemble.space, name, u)
     x, b = torch.as_tensor(unit), torch.as_tensor(spaces.spread(ensemble.space, n_background, seed))
     sets = [(), (places[0],), (places[1],), tuple(sorted(places))]
     v = torch.stack([_game(member, x, b, sets) for member in ensemble.members]).mean(0).numpy()
     interaction = v[:, 3] - v[:, 1] - v[:, 2] + v[:, 0]
-    columns = {pair[0]: first.ravel(), pair[1]: second.ravel()}
     return pd.DataFrame({**columns, "joint": v[:, 3] - v[:, 0], "interaction": interaction})
 
 

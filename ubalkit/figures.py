@@ -19,26 +19,9 @@ from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.trust import Trust
 
-__all__ = [
-    "symbol",
-    "along",
-    "scattered",
-    "LABELS",
-    "COLORS",
-    "fig3_frame",
-    "fig3",
-    "spread",
-    "selection",
-    "quality",
-    "importance",
-    "claims",
-    "ranges",
-    "arms",
-    "best_of",
-    "factors",
-    "projections",
-    "save",
-]
+__all__ = ["LABELS", "COLORS", "symbol", "ticks", "along", "scattered", "panels", "heat", "save"]
+__all__ += ["fig3_frame", "fig3", "spread", "selection", "quality", "importance", "claims"]
+__all__ += ["ranges", "arms", "best_of", "factors", "projections"]
 
 #: Of the paper's two metrics; any other has its name, and the first colour.
 LABELS = {"test_accuracy": "testing accuracy", "backprojection_accuracy": "back-projection accuracy"}
