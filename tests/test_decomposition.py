@@ -334,24 +334,6 @@ def test_shap_values_are_those_of_shapiq(decomposed, each_game):
         np.testing.assert_allclose(values[row], [expected[i,] for i in range(4)], rtol=0, atol=1e-10)
 
 
-def test_shapley_taylor_indices_are_those_of_their_definition(decomposed, each_game):
-    found = decomposed.shapley_taylor()
-    assert set(found) == {tuple(f"h{i}" for i in s) for s in all_sets(4) if 1 <= len(s) <= 2}
-    game = {s: np.mean([g[s] for g in each_game], axis=0) for s in all_sets(4)}
-    for i in range(4):
-        np.testing.assert_allclose(found[f"h{i}",], game[i,] - game[()], rtol=0, atol=1e-10)
-    for i, j in itertools.combinations(range(4), 2):
-        expected = 0
-        others = [s for s in all_sets(4) if not {i, j} & set(s)]
-        for t in others:
-            with_i, with_j, with_both = (tuple(sorted({*t, *s})) for s in ((i,), (j,), (i, j)))
-            joint = game[with_both] - game[with_i] - game[with_j] + game[t]
-            expected = expected + 2 / 4 * joint / math.comb(3, len(t))
-        np.testing.assert_allclose(found[f"h{i}", f"h{j}"], expected, rtol=0, atol=1e-10)
-    effect = decomposed.predictions.mean(0) - decomposed.base_values.mean()
-    np.testing.assert_allclose(sum(found.values()), effect, rtol=0, atol=1e-10)
-
-
 def test_a_hyperparameter_that_does_nothing_is_in_no_component():
     member = mlp((4, 8, 1))
     member[0].weight.data[:, 2] = 0
@@ -486,10 +468,9 @@ def test_of_many_hyperparameters_pairs_are_found_and_the_rest_is_said(truncated)
     ("ask", "message"),
     [
         (lambda d: d.shap(), "SHAP values need the effects of all sets; of 5 hyperparameters.*deep_shap"),
-        (lambda d: d.shapley_taylor(), "Shapley-Taylor indices need the effects of all sets"),
         (lambda d: d.interaction_values(0), "Interaction indices need the effects of all sets"),
     ],
-    ids=["shap", "shapley_taylor", "interaction_values"],
+    ids=["shap", "interaction_values"],
 )
 def test_what_needs_all_sets_is_refused_without_them(truncated, ask, message):
     _, pairs = truncated

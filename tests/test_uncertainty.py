@@ -173,11 +173,9 @@ def ranked(replicates, value=None):
     return Estimate(value, value, value, replicates)
 
 
-def test_how_often_each_is_first():
-    wins = uncertainty.first(ranked([[1, 2, 0]] * 3 + [[5, 2, 0]]), ["a", "b", "c"])
-    assert wins.to_dict() == {"b": 0.75, "a": 0.25, "c": 0.0}
-    assert list(wins.index) == ["b", "a", "c"]
-    assert wins.name == "first"
+def test_it_says_which_is_first_and_how_often():
+    found = uncertainty.order(ranked([[1, 2, 0]] * 3 + [[5, 2, 0]]), ["a", "b", "c"])
+    assert found[0] == "b is first in 75% of the resamples"
 
 
 def test_a_sure_order_has_one_sentence():

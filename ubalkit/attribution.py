@@ -18,7 +18,7 @@ from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
 
-__all__ = ["Attribution", "deep_shap", "agreement", "load"]
+__all__ = ["Attribution", "deep_shap", "agreement"]
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,12 @@ class Attribution:
 
     def importance_estimate(self, *, n_resamples: int = 500, seed: int = 0) -> uncertainty.Estimate:
         """Mean absolute SHAP values, (d,) in the order of `names`, with intervals and replicates."""
-        return uncertainty.estimate(
-            lambda values, weights: weights @ np.abs(values),
-            self.member_values,
-            nonnegative=True,
-            resample_rows=self.random,
-            n_resamples=n_resamples,
-            seed=seed,
-        )
+
+        def sizes(values, weights):
+            return weights @ np.abs(values)
+
+        settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
+        return uncertainty.estimate(sizes, self.member_values, nonnegative=True, **settings)
 
     def importance(self) -> pd.DataFrame:
         """Mean absolute SHAP value of each hyperparameter, most important first.
@@ -132,17 +130,11 @@ class Attribution:
         grid = np.linspace(0, 1, n_grid)
         frames = []
         for name in self.names:
-            means = self.running(name, n_grid, bandwidth)
-            columns = {
-                "hyperparameter": name,
-                "unit": grid,
-                "value": spaces.values(self.ensemble.space, name, grid),
-                "mean": means.value[0],
-                "low": means.low[0],
-                "high": means.high[0],
-                "size": means.value[1],
-            }
-            frames.append(pd.DataFrame(columns))
+            values = spaces.values(self.ensemble.space, name, grid)
+            running = self.running(name, n_grid, bandwidth)
+            frame = pd.DataFrame({"hyperparameter": name, "unit": grid, "value": values})
+            means = {column: numbers[0] for column, numbers in running.columns("mean").items()}
+            frames.append(frame.assign(**means, size=running.value[1]))
         return pd.concat(frames, ignore_index=True)
 
     def explanation(self):
@@ -160,32 +152,9 @@ class Attribution:
         return shap.Explanation(self.values, base, self.unit, display_data=shown, feature_names=self.names)
 
     def save(self, path: Path) -> None:
-        """Write the values as a NumPy archive, without pickle."""
-        with path.open("wb") as file:
-            arrays = {"member_values": self.member_values, "base_values": self.base_values}
-            np.savez_compressed(file, index=self.table.index, unit=self.unit, **arrays)
-
-
-def load(path: Path, ensemble: Ensemble, table: pd.DataFrame) -> Attribution:
-    """Read an attribution again, with the ensemble and the observations that it was made from.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the observations are others than those explained.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no attribution at {path}; notebook 03_shap makes it.")
-    rows = observations.usable(table)
-    unit = spaces.to_unit(ensemble.space, rows)
-    with np.load(path, allow_pickle=False) as archive:
-        same = np.array_equal(archive["unit"], unit) and np.array_equal(archive["index"], rows.index)
-        if not same:
-            raise ValueError(f"{path} explains other configurations than the table holds.")
-        values, base = archive["member_values"], archive["base_values"]
-    return Attribution(ensemble, rows, spaces.varied(ensemble.space), unit, values, base)
+        """Write a NumPy archive: ``member_values``, ``base_values``, ``unit``, and ``index`` of the table."""
+        arrays = {"member_values": self.member_values, "base_values": self.base_values, "unit": self.unit}
+        np.savez_compressed(path, index=self.table.index, **arrays)
 
 
 def deep_shap(
@@ -292,23 +261,17 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
     # Member by member: both were drawn from the same observations.
     both = np.stack([approximate.member_values, exact.member_values], axis=2)
     found = uncertainty.estimate(sizes, both, nonnegative=True, resample_rows=exact.random)
-    columns = {
-        f"{kind}{bound}": values[k]
-        for k, kind in enumerate(("error", "ratio"))
-        for bound, values in (("", found.value), ("_low", found.low), ("_high", found.high))
-    }
+    columns = found.columns_of(["error", "ratio"])
+
+    def alike(one, two):
+        """At which share of the points two running means have the same sign; first the ensemble's."""
+        return (np.sign(one.draws[:, 0]) == np.sign(two.draws[:, 0])).mean(1)
+
     # Replicate k of both running means is of the same member and rows.
-    curves = [[a.running(name) for name in exact.names] for a in (approximate, exact)]
-    values, replicates = (
-        (np.sign(one) == np.sign(two)).mean(-1)
-        for one, two in (
-            [np.array([getattr(e, kind)[..., 0, :] for e in estimates]) for estimates in curves]
-            for kind in ("value", "replicates")
-        )
-    )
-    values, replicates = (np.concatenate([v, v.mean(0, keepdims=True)]) for v in (values, replicates))
-    low, high = uncertainty.interval(values, replicates.T, n_members=len(exact.member_values))
-    columns |= {"signs": values, "signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
+    signs = np.array([alike(approximate.running(name), exact.running(name)) for name in exact.names])
+    signs = np.concatenate([signs, signs.mean(0, keepdims=True)])
+    low, high = uncertainty.interval(signs[:, 0], signs[:, 1:].T, n_members=len(exact.member_values))
+    columns |= {"signs": signs[:, 0], "signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
     frame = pd.DataFrame(columns, index=pd.Index(names, name="hyperparameter"))
     frame["rank"], frame["exact_rank"] = (a.importance()["rank"] for a in (approximate, exact))
     return frame.loc[[*exact.importance().index, "all"]]

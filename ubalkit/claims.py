@@ -35,17 +35,10 @@ class _Sample:
         weights = self.weights * self.table[name].between(low, high).to_numpy()
         return weights @ self.values[metric][:, self.names.index(name)] / weights.sum()
 
-    def importance(self, metric: str) -> np.ndarray:
-        return self.weights @ np.abs(self.values[metric]) / self.weights.sum()
-
     def running(self, name: str, values: np.ndarray) -> np.ndarray:
         """Running mean along a hyperparameter's range."""
         windows = self.windows[name] * self.weights
         return windows @ values / windows.sum(1)
-
-    def peak_share(self, metric: str, name: str) -> float:
-        peaks = [self.running(n, np.abs(v)).max() for n, v in zip(self.names, self.values[metric].T)]
-        return peaks[self.names.index(name)] / max(peaks)
 
     def scatter(self, metric: str, name: str, low: float, high: float) -> float:
         """Standard deviation of the SHAP values around their running mean, within a range."""
@@ -58,7 +51,7 @@ class _Sample:
 
 
 def _most_impact(s: _Sample, metric: str) -> float:
-    importance, j = s.importance(metric), s.names.index("beta_2")
+    importance, j = s.weights @ np.abs(s.values[metric]), s.names.index("beta_2")
     return importance[j] - np.delete(importance, j).max()
 
 
@@ -72,7 +65,11 @@ def _mean(name: str, low: float, high: float) -> Callable[[_Sample, str], float]
 
 
 def _matters_little(name: str) -> Callable[[_Sample, str], float]:
-    return lambda s, metric: LOW - s.peak_share(metric, name)
+    def margin(s, metric):
+        peaks = [s.running(n, np.abs(v)).max() for n, v in zip(s.names, s.values[metric].T)]
+        return LOW - peaks[s.names.index(name)] / max(peaks)
+
+    return margin
 
 
 def _lies_above(s: _Sample, _: str) -> float:
@@ -152,19 +149,14 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
         return np.array([effect(sample, metric) for *_, effect, metrics in STATEMENTS for metric in metrics])
 
     judged = uncertainty.estimate(effects, members, n_resamples=n_resamples, seed=seed)
-    rows = [
-        (claim, what, metric, measure)
-        for claim, what, measure, _, metrics in STATEMENTS
-        for metric in metrics
-    ]
+    rows = [(claim, what, m, measure) for claim, what, measure, _, metrics in STATEMENTS for m in metrics]
     frame = pd.DataFrame(rows, columns=["claim", "statement", "metric", "measure"])
     frame = frame.assign(**judged.columns("effect"))
     # A share of the largest peak lies between 0 and 1.
     shares = frame["measure"] == _PEAK
     frame.loc[shares, ["low", "high"]] = frame.loc[shares, ["low", "high"]].clip(LOW - 1, LOW)
-    frame["verdict"] = np.select(
-        [frame["low"] > 0, frame["high"] < 0], ["holds", "does not hold"], "undecided"
-    )
+    beyond_zero = [frame["low"] > 0, frame["high"] < 0]
+    frame["verdict"] = np.select(beyond_zero, ["holds", "does not hold"], "undecided")
     return frame
 
 
@@ -199,18 +191,12 @@ def coupling(
     pairs = [(f"gammaF_{k}", f"beta_{k + 1}") for k in range(1, 100) if f"gammaF_{k}" in table]
     layers = sum((table[gamma] > table[beta]).astype(int) for gamma, beta in pairs)
     rng = np.random.default_rng(seed)
-    rows = {}
+    rows = []
     for metric in (TEST, BACK):
         best = table[metric].nlargest(n_best).index
         for count, values in table[metric].groupby(layers):
             means = rng.choice(values.to_numpy(), (n_resamples, len(values))).mean(1)
             low, high = np.quantile(means, [0.05, 0.95])
-            among = int(values.index.isin(best).sum())
-            rows[metric, count] = {
-                "n": len(values),
-                "mean": values.mean(),
-                "low": low,
-                "high": high,
-                "best": among,
-            }
-    return pd.DataFrame(rows).T.rename_axis(["metric", "layers"]).astype({"n": int, "best": int})
+            rows.append((metric, count, len(values), values.mean(), low, high, values.index.isin(best).sum()))
+    columns = ["metric", "layers", "n", "mean", "low", "high", "best"]
+    return pd.DataFrame(rows, columns=columns).set_index(["metric", "layers"])

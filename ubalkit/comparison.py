@@ -146,19 +146,13 @@ def differences(
         return {"mean": x.mean(-1)} | {f"best of {n}": expected_best(x, n)[..., 0] for n in sizes}
 
     resampled = {arm: measures(rng.choice(v, (n_resamples, len(v)))) for arm, v in values.items()}
-    rows = {}
-    for arm in tables:
-        if arm == against:
-            continue
-        observed, reference = measures(values[arm]), measures(values[against])
-        for measure in observed:
+    reference, rows = measures(values[against]), []
+    for arm in (arm for arm in tables if arm != against):
+        for measure, observed in measures(values[arm]).items():
             low, high = np.quantile(resampled[arm][measure] - resampled[against][measure], [0.05, 0.95])
-            rows[arm, measure] = {
-                "difference": observed[measure] - reference[measure],
-                "low": low,
-                "high": high,
-            }
-    return pd.DataFrame(rows).T.rename_axis(["arm", "measure"])
+            rows.append((arm, measure, observed - reference[measure], low, high))
+    columns = ["arm", "measure", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).set_index(["arm", "measure"])
 
 
 def verdict(differences: pd.DataFrame, arm: str, against: str) -> str:

@@ -20,16 +20,8 @@ from ubalkit import decomposition, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 
-__all__ = [
-    "Recommendation",
-    "recommend",
-    "paper",
-    "joint",
-    "reasons",
-    "LOW",
-    "PAPER_EXCLUDED",
-    "PAPER_RANGES",
-]
+__all__ = ["Recommendation", "recommend", "paper", "joint", "reasons"]
+__all__ += ["LOW", "PAPER_EXCLUDED", "PAPER_RANGES"]
 
 #: Importance is low if the peak of the running mean |SHAP| stays below this
 #: share of the largest peak of all. The paper gives no number.
@@ -113,35 +105,29 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     if not 0 < low < 1:
         raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
     space, sign = attribution.ensemble.space, _sign(attribution.ensemble)
-    n_members = len(attribution.member_values)
-    running = {name: attribution.running(name) for name in attribution.names}
-    largest = max(estimate.value[1].max() for estimate in running.values())
-    largest_again = np.max([e.replicates[:, 1].max(1) for e in running.values()], axis=0)
-    curves = attribution.curves().groupby("hyperparameter")
+    running = {name: attribution.running(name).draws for name in attribution.names}
+    # First of the ensemble, then of its replicates.
+    largest = np.max([draws[:, 1].max(1) for draws in running.values()], axis=0)
     freeze, ranges, sure = {}, {}, {}
-    for name, estimate in running.items():
-        curve = curves.get_group(name)
-        frozen = estimate.value[1].max() < low * largest
-        frozen_again = estimate.replicates[:, 1].max(1) < low * largest_again
-        sure[name] = {"sure": (frozen_again == frozen).mean()}
+    for name, draws in running.items():
+        means, frozen = sign * draws[:, 0], draws[:, 1].max(1) < low * largest
+        values = spaces.values(space, name, np.linspace(0, 1, means.shape[1]))
+        sure[name] = {"sure": (frozen[1:] == frozen[0]).mean()}
         # A category that matters stays as it is: only numbers have ranges.
         if name in spaces.bound(space):
             sure[name] = {}
-        elif frozen:
-            best = int((sign * estimate.value[0]).argmax())
-            freeze[name] = _plain(curve["value"].iloc[best], space[name])
+        elif frozen[0]:
+            freeze[name] = _plain(values[means[0].argmax()], space[name])
         elif hasattr(space[name], "lower"):
-            values = curve["value"].to_numpy()
-            bounds = [_plain(values[k], space[name]) for k in _positive(sign * estimate.value[0])]
-            # An integer may have one good value alone.
-            if bounds[0] == bounds[1]:
-                freeze[name] = bounds[0]
-                continue
-            ranges[name] = tuple(bounds)
-            # Places on the grid, which are spaced alike on every scale.
-            means = sign * np.concatenate([estimate.value[:1], estimate.replicates[:, 0]])
             places = np.array([_positive(mean) for mean in means])
-            reach = uncertainty.interval(places[0], places[1:], n_members=n_members)
+            start, stop = (_plain(values[k], space[name]) for k in places[0])
+            # An integer may have one good value alone.
+            if start == stop:
+                freeze[name] = start
+                continue
+            ranges[name] = start, stop
+            # Places on the grid, which are spaced alike on every scale.
+            reach = uncertainty.interval(places[0], places[1:], n_members=len(attribution.member_values))
             for bound, ends in zip(("low", "high"), reach):
                 starts, stops = np.interp(ends, np.arange(len(values)), values.astype(float))
                 sure[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
@@ -212,49 +198,32 @@ def _plain(value, hp):
 
 def _positive(mean: np.ndarray) -> tuple[int, int]:
     """First and last point of the stretch around the highest in which a curve is positive."""
-    positive = mean > 0
-    low = high = int(mean.argmax())
-    while low > 0 and positive[low - 1]:
-        low -= 1
-    while high < len(positive) - 1 and positive[high + 1]:
-        high += 1
+    peak, others = int(mean.argmax()), np.flatnonzero(mean <= 0)
+    low = int(others[others < peak].max(initial=-1)) + 1
+    high = int(others[others > peak].min(initial=len(mean))) - 1
     if low == high:  # a peak narrower than the grid
-        low, high = max(low - 1, 0), min(high + 1, len(positive) - 1)
+        low, high = max(low - 1, 0), min(high + 1, len(mean) - 1)
     return low, high
 
 
 def _recommendation(
-    attribution: Attribution,
-    freeze: Mapping,
-    ranges: Mapping,
-    n_best: int,
-    sure: pd.DataFrame | None = None,
+    attribution: Attribution, freeze: Mapping, ranges: Mapping, n_best: int, sure: pd.DataFrame | None = None
 ) -> Recommendation:
-    whole = attribution.ensemble.space
-    space = spaces.reduced(whole, freeze, ranges)
-    best = attribution.table.sort_values(
-        attribution.metric, ascending=not attribution.ensemble.maximize, kind="stable"
-    ).head(n_best)
+    ensemble, metric = attribution.ensemble, attribution.metric
+    space = spaces.reduced(ensemble.space, freeze, ranges)
+    ordered = attribution.table.sort_values(metric, ascending=not ensemble.maximize, kind="stable")
+    best = ordered.head(n_best)
     kept = np.ones(len(best), bool)
     share = 1.0
     for name, (low, high) in ranges.items():
         kept &= (best[name].between(low, high) | best[name].isna()).to_numpy()
-        share *= float(np.diff(spaces.coordinate(whole[name], [low, high]))[0])
+        share *= float(np.diff(spaces.coordinate(ensemble.space[name], [low, high]))[0])
     table = attribution.importance()[["importance", "low", "high", "peak"]]
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
     table["where"] = spaces.describe(space)
     table = table if sure is None else table.join(sure)
-    return Recommendation(
-        attribution.metric,
-        dict(freeze),
-        dict(ranges),
-        space,
-        table,
-        share,
-        len(best),
-        int((~kept).sum()),
-        _loss(attribution, space),
-    )
+    lost, loss = int((~kept).sum()), _loss(attribution, space)
+    return Recommendation(metric, dict(freeze), dict(ranges), space, table, share, len(best), lost, loss)
 
 
 def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
@@ -305,22 +274,16 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
     predicted = np.where(excluded, _sign(ensemble) * ensemble.predict_unit(unit).mean(0), -np.inf)
     top = np.argsort(-predicted)[: 4 * _N_TOP]
     effects = decomposition.decompose(ensemble, points.iloc[top]).components
-    rows = {}
+    rows = []
     for name, violated in outside.items():
         here = violated[top]
         if here.mean() < 0.2:
             continue
-        for s, m in effects.items():
-            if len(s) == 2 and name in s:
-                partner = s[1 - s.index(name)]
-                rows[name, partner] = {
-                    "outside": here.mean(),
-                    "value": points[name].iloc[top][here].median(),
-                    "partner_value": points[partner].iloc[top][here].median(),
-                    "own": effects[name,][here].mean(),
-                    "interaction": m[here].mean(),
-                }
-    columns = ["outside", "value", "partner_value", "own", "interaction"]
-    index = pd.MultiIndex.from_tuples(rows, names=["range", "partner"]) if rows else None
-    frame = pd.DataFrame(list(rows.values()), index=index, columns=columns)
+        for partner in (n for n in attribution.names if n != name):
+            pair = (name, partner) if (name, partner) in effects else (partner, name)
+            value, partner_value = points[[name, partner]].iloc[top][here].median()
+            own, interaction = effects[name,][here].mean(), effects[pair][here].mean()
+            rows.append((name, partner, here.mean(), value, partner_value, own, interaction))
+    columns = ["range", "partner", "outside", "value", "partner_value", "own", "interaction"]
+    frame = pd.DataFrame(rows, columns=columns).set_index(["range", "partner"])
     return frame.sort_values("interaction", ascending=not ensemble.maximize).head(n_reasons)

@@ -5,6 +5,7 @@ are subsampled: how soon the order of the hyperparameters, their curves and
 the recommended ranges are those of all observations.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,30 +81,22 @@ def curve(
             if (repeat + 1) * n > len(rows):
                 order = rng.permutation(len(rows))
             part = rows.iloc[np.take(order, range(repeat * n, (repeat + 1) * n), mode="wrap")]
-            here = {"n": n, "repeat": repeat}
-            for name, method in rivals.items():
-                importance = method(part, metric, space, seed=seed)
-                found.append({**here, "method": name, "rank_correlation": _spearman(importance, final[name])})
-            try:
-                ensemble = metamodel.fit(part, metric, space, seed=seed + repeat, **fit)
+            importances = {name: method(part, metric, space, seed=seed) for name, method in rivals.items()}
+            ensemble = metamodel.fit(part, metric, space, seed=seed + repeat, **fit)
+            ours = {"r2": ensemble.r2}
+            # Where there is nothing to explain, nothing is compared.
+            with contextlib.suppress(trust.UntrustworthyError):
                 explained = decomposition.decompose(ensemble, n_points=256).shap()
-            except trust.UntrustworthyError:
-                found.append({**here, "method": "exact", "r2": ensemble.r2})
-                continue
-            importance = pd.Series(np.abs(explained.values).mean(0), explained.names)
-            means_here, ranges_here = _shape(explained)
-            found.append(
-                {
-                    **here,
-                    "method": "exact",
-                    "rank_correlation": _spearman(importance, final["exact"]),
-                    "r2": ensemble.r2,
-                    "curve_error": np.sqrt(np.mean((means_here - means) ** 2)) / np.abs(means).max(),
-                    "overlap": np.mean(
-                        (ranges_here & ranges).sum(1) / np.maximum((ranges_here | ranges).sum(1), 1)
-                    ),
-                }
-            )
+                importances["exact"] = pd.Series(np.abs(explained.values).mean(0), explained.names)
+                means_here, ranges_here = _shape(explained)
+                ours["curve_error"] = np.sqrt(np.mean((means_here - means) ** 2)) / np.abs(means).max()
+                both, either = (ranges_here & ranges).sum(1), (ranges_here | ranges).sum(1)
+                ours["overlap"] = np.mean(both / np.maximum(either, 1))
+            for name in final:
+                row = {"n": n, "repeat": repeat, "method": name, **(ours if name == "exact" else {})}
+                if name in importances:
+                    row["rank_correlation"] = _spearman(importances[name], final[name])
+                found.append(row)
     columns = ["n", "repeat", "method", "rank_correlation", "r2", "curve_error", "overlap"]
     return pd.DataFrame(found, columns=columns)
 
@@ -114,9 +107,8 @@ def _spearman(a: pd.Series, b: pd.Series) -> float:
 
 def _shape(attribution: Attribution) -> tuple[np.ndarray, np.ndarray]:
     """Running means (d, n_grid), and which points of the grid are recommended, all if frozen."""
-    curves = attribution.curves().set_index(["hyperparameter", "unit"])
-    means = curves["mean"].unstack().loc[attribution.names].to_numpy()
-    peaks = curves["size"].unstack().loc[attribution.names].max(axis=1).to_numpy()
+    running = np.array([attribution.running(name).value for name in attribution.names])
+    means, peaks = running[:, 0], running[:, 1].max(1)
     frozen = peaks < LOW * peaks.max()
     return means, frozen[:, None] | (means > 0)
 
@@ -188,43 +180,41 @@ def stopping(
     rows = observations.usable(table)
     if len(rows) < every:
         raise ValueError(f"{len(rows)} usable observations; the first check comes after {every}.")
-    checks, reached, settled = [], None, ()
+    checks, reached = [], None
     for n in range(every, len(rows) + 1, every):
         ensemble = metamodel.fit(rows.iloc[:n], metric, space, seed=seed, **fit)
-        try:
-            explained = decomposition.decompose(ensemble, n_points=256).shap()
-        except trust.UntrustworthyError:
-            checks.append(
-                {"n": n, "r2": ensemble.r2, "order": (), "apart": False, "why": str(ensemble.trust)}
-            )
-            lasting = [()]
-            continue
-        estimate = explained.importance_estimate()
-        ranked = np.argsort(-estimate.value)[: top + 1]
-        tied = [
-            f"{explained.names[a]} and {explained.names[b]}"
-            for a, b in itertools.pairwise(ranked)
-            if estimate.low[a] <= estimate.high[b]
-        ]
-        first = tuple(explained.names[j] for j in ranked[:top])
-        why = f"the intervals of {', of '.join(tied)} overlap" if tied else ""
-        checks.append({"n": n, "r2": ensemble.r2, "order": first, "apart": not tied, "why": why})
-        lasting = [check["order"] for check in checks if check["n"] >= n - patience]
-        if reached is None and not tied and checks[0]["n"] <= n - patience and len(set(lasting)) == 1:
-            reached, settled = n, first
+        order, doubt = _order(ensemble, top)
+        checks.append({"n": n, "r2": ensemble.r2, "order": order, "apart": not doubt})
+        lasting = {check["order"] for check in checks if check["n"] >= n - patience}
+        if not doubt and len(lasting) > 1:
+            doubt = f"the order of the first {top} changed in the last {patience} observations"
+        elif not doubt and checks[0]["n"] > n - patience:
+            doubt = f"the order of the first {top} has not been the same for {patience} observations yet"
+        if reached is None and not doubt:
+            reached = checks[-1]
     history = pd.DataFrame(checks)
-    last = checks[-1]
-    if reached is not None:
-        order = ", ".join(settled)
-        sentence = (
-            f"Stop: after {reached} observations the order of the first {top} ({order}) had not changed in "
-            f"the last {patience}, and their intervals did not overlap."
-        )
-    else:
-        changed = len(set(lasting)) > 1
-        short = f"the order of the first {top} has not been the same for {patience} observations yet"
-        why = (
-            f"the order of the first {top} changed in the last {patience} observations" if changed else short
-        )
-        sentence = f"Go on: {last['why'] or why}."
-    return Stopping(reached is not None, reached, sentence, history.drop(columns="why"))
+    if reached is None:
+        return Stopping(False, None, f"Go on: {doubt}.", history)
+    n, order = reached["n"], ", ".join(reached["order"])
+    sentence = (
+        f"Stop: after {n} observations the order of the first {top} ({order}) had not changed in the last "
+        f"{patience}, and their intervals did not overlap."
+    )
+    return Stopping(True, n, sentence, history)
+
+
+def _order(ensemble: metamodel.Ensemble, top: int) -> tuple[tuple[str, ...], str]:
+    """The first hyperparameters, and what makes their order doubtful."""
+    try:
+        explained = decomposition.decompose(ensemble, n_points=256).shap()
+    except trust.UntrustworthyError:
+        return (), str(ensemble.trust)
+    estimate = explained.importance_estimate()
+    ranked = np.argsort(-estimate.value)[: top + 1]
+    tied = [
+        f"{explained.names[a]} and {explained.names[b]}"
+        for a, b in itertools.pairwise(ranked)
+        if estimate.low[a] <= estimate.high[b]
+    ]
+    doubt = f"the intervals of {', of '.join(tied)} overlap" if tied else ""
+    return tuple(explained.names[j] for j in ranked[:top]), doubt

@@ -6,7 +6,7 @@ hyperparameters, in which m_S is what S does jointly beyond what its parts do.
 With the game v(S) = mean over background points b of f(x on S, b elsewhere),
 the m_S are its Möbius transform (Grabisch and Roubens, 1999). All else
 follows from them: SHAP values φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices,
-Shapley-Taylor indices, and through shapiq every other interaction index.
+and through shapiq every interaction index.
 
 Since m_i depends on x_i alone, all vertical scatter in the paper's Fig. 3 is
 interaction; here it gets its name.
@@ -119,21 +119,6 @@ class Decomposition:
             self.ensemble, self.table, self.names, self.unit, values, self.base_values, self.random
         )
 
-    def shapley_taylor(self) -> dict[tuple[str, ...], np.ndarray]:
-        """Shapley-Taylor indices of order 2 (Sundararajan et al., 2020), (n,) each.
-
-        The singletons are the main effects; a pair gets its share of every
-        larger set that holds it, so that all add up to the prediction less
-        its mean.
-        """
-        if not self.complete:
-            raise ValueError("Shapley-Taylor indices need the effects of all sets.")
-        indices = {(name,): self.components[name,] for name in self.names}
-        for pair in itertools.combinations(self.names, 2):
-            holding = [s for s in self.subsets if set(pair) <= set(s)]
-            indices[pair] = sum(self.components[s] / (len(s) * (len(s) - 1) / 2) for s in holding)
-        return indices
-
     def _shares(self, parts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Share of the variance of f that each component explains, (n_subsets,): Cov(m_S, f) / Var f.
 
@@ -147,13 +132,8 @@ class Decomposition:
         return (weights * f) @ parts[:, :-1] / (weights @ f**2)
 
     def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
-        return uncertainty.estimate(
-            statistic,
-            self._parts,
-            resample_rows=self.random,
-            n_resamples=n_resamples,
-            seed=seed,
-        )
+        settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
+        return uncertainty.estimate(statistic, self._parts, **settings)
 
     def variance(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
         """Share of the variance of the predictions that each set explains.
@@ -184,17 +164,9 @@ class Decomposition:
 
         def indices(parts, weights):
             shares = self._shares(parts, weights)
-            return np.concatenate([shares[:d], shares @ self._contains])
+            return np.stack([shares[:d], shares @ self._contains])
 
-        both = self._estimate(indices, n_resamples, seed)
-        columns = {}
-        for k, kind in enumerate(("first", "total")):
-            part = slice(k * d, (k + 1) * d)
-            columns |= {
-                kind: both.value[part],
-                f"{kind}_low": both.low[part],
-                f"{kind}_high": both.high[part],
-            }
+        columns = self._estimate(indices, n_resamples, seed).columns_of(["first", "total"])
         frame = pd.DataFrame(columns, index=pd.Index(self.names, name="hyperparameter"))
         return frame.sort_values("total", ascending=False)
 
@@ -249,12 +221,10 @@ class Decomposition:
         frames = {}
         for i, name in enumerate(self.names):
             partners = [n for n in self.names if n != name]
-            joint = [k for k, s in enumerate(self.subsets) if name in s and len(s) > 1]
-            of_partner = np.array([[n in self.subsets[k] for n in partners] for k in joint]).reshape(
-                len(joint), -1
-            )
-            pairs = self._sizes[joint] == 2
-            belongs = np.column_stack([of_partner & pairs[:, None], ~pairs]).astype(float)
+            joint = (self._contains[:, i] > 0) & (self._sizes > 1)
+            pair = self._sizes[joint] == 2
+            others = np.delete(self._contains[joint], i, axis=1)
+            belongs = np.column_stack([others * pair[:, None], ~pair])
 
             def deviations(both, weights):
                 return np.sqrt(weights @ (both - weights @ both) ** 2)
@@ -268,9 +238,9 @@ class Decomposition:
             both = np.stack([parts[:, :, i], values.sum(2)], axis=2)
             sizes = uncertainty.estimate(deviations, both, nonnegative=True, **settings)
             causes = uncertainty.estimate(shares, values, **settings)
-            columns = zip(sizes.columns("value").items(), causes.columns("value").values())
             index = pd.Index(["own", "scatter", *partners, "order 3+"], name="part")
-            frames[name] = pd.DataFrame({k: np.concatenate([a, b]) for (k, a), b in columns}, index=index)
+            both = [pd.DataFrame(found.columns("value")) for found in (sizes, causes)]
+            frames[name] = pd.concat(both).set_axis(index)
             if not self.complete:
                 frames[name].loc["order 3+"] = np.nan
         return pd.concat(frames, names=["hyperparameter"])
@@ -297,16 +267,15 @@ class Decomposition:
 
         if not self.complete:
             raise ValueError("Interaction indices need the effects of all sets.")
-        place = {name: k for k, name in enumerate(self.names)}
-        lookup = {(): 0} | {tuple(place[n] for n in s): k + 1 for k, s in enumerate(self.subsets)}
+        d, sets = len(self.names), [tuple(self.names.index(n) for n in s) for s in self.subsets]
         values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
         moebius = shapiq.InteractionValues(
             values,
             index="Moebius",
-            max_order=len(self.names),
-            n_players=len(self.names),
+            n_players=d,
             min_order=0,
-            interaction_lookup=lookup,
+            max_order=d,
+            interaction_lookup={s: k for k, s in enumerate([(), *sets])},
             estimated=False,
             baseline_value=float(values[0]),
         )
@@ -373,22 +342,11 @@ def decompose(
     transform = torch.as_tensor(_moebius(sets))
     x = torch.as_tensor(unit)
     backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
-    effects = [
-        (_game(member, x, torch.as_tensor(b), sets) @ transform.T).numpy()
-        for member, b in zip(ensemble.members, backgrounds)
-    ]
-    effects = np.array(effects)
-    return Decomposition(
-        ensemble,
-        table,
-        names,
-        unit,
-        [tuple(names[i] for i in s) for s in sets[1:]],
-        effects[:, :, 1:],
-        effects[:, 0, 0],
-        ensemble.predict_unit(unit),
-        random,
-    )
+    games = [_game(member, x, torch.as_tensor(b), sets) for member, b in zip(ensemble.members, backgrounds)]
+    effects = np.array([(game @ transform.T).numpy() for game in games])
+    subsets, predictions = [tuple(names[i] for i in s) for s in sets[1:]], ensemble.predict_unit(unit)
+    parts, base = effects[:, :, 1:], effects[:, 0, 0]
+    return Decomposition(ensemble, table, names, unit, subsets, parts, base, predictions, random)
 
 
 def surface(
@@ -412,18 +370,16 @@ def surface(
     if len(set(pair)) != 2 or not set(pair) <= set(names):
         raise ValueError(f"{' and '.join(pair)} are not two of {', '.join(names)}.")
     ensemble.trust.check()
-    places = [names.index(name) for name in pair]
-    first, second = np.meshgrid(*[np.linspace(0, 1, n_grid)] * 2, indexing="ij")
+    places, grid = [names.index(name) for name in pair], np.linspace(0, 1, n_grid)
+    columns = dict(zip(pair, map(np.ravel, np.meshgrid(grid, grid, indexing="ij"))))
     unit = np.full((n_grid**2, len(names)), 0.5)
-    unit[:, places[0]], unit[:, places[1]] = first.ravel(), second.ravel()
-    # At coordinates that configurations have: between two choices there is none.
-    for place, name in zip(places, pair):
-        unit[:, place] = spaces.snapped(ensemble.space, name, unit[:, place])
+    for place, (name, u) in zip(places, columns.items()):
+        # At coordinates that configurations have: between two choices there is none.
+        unit[:, place] = spaces.snapped(ensemble.space, name, u)
     x, b = torch.as_tensor(unit), torch.as_tensor(spaces.spread(ensemble.space, n_background, seed))
     sets = [(), (places[0],), (places[1],), tuple(sorted(places))]
     v = torch.stack([_game(member, x, b, sets) for member in ensemble.members]).mean(0).numpy()
     interaction = v[:, 3] - v[:, 1] - v[:, 2] + v[:, 0]
-    columns = {pair[0]: first.ravel(), pair[1]: second.ravel()}
     return pd.DataFrame({**columns, "joint": v[:, 3] - v[:, 0], "interaction": interaction})
 
 

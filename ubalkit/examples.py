@@ -4,16 +4,9 @@ Both read scikit-learn's digits. ``search.run(examples.svm())`` makes the
 trials that ``data/svm`` holds and notebook 5 explains.
 """
 
+import ConfigSpace as cs
 import torch
-from ConfigSpace import (
-    Categorical,
-    ConfigurationSpace,
-    EqualsCondition,
-    Float,
-    InCondition,
-    Integer,
-    OrdinalHyperparameter,
-)
+from ConfigSpace import ConfigurationSpace
 
 from ubalkit import datasets
 from ubalkit.experiment import Experiment
@@ -35,19 +28,18 @@ def svm(space: ConfigurationSpace | None = None, name: str = "svm") -> Experimen
     Experiment
         Its metric is the ``accuracy`` on test images.
     """
-    return Experiment(
-        name, _svm, space or _svm_space(), {"accuracy": "maximize"}, n_configurations=500, chunk=25
-    )
+    space, directions = space or _svm_space(), {"accuracy": "maximize"}
+    return Experiment(name, _svm, space, directions, n_configurations=500, chunk=25)
 
 
 def _svm_space() -> ConfigurationSpace:
     space = ConfigurationSpace(name="svm")
-    kernel = Categorical("kernel", ["rbf", "poly", "linear"])
-    gamma, degree = Float("gamma", (1e-5, 1.0), log=True), Integer("degree", (2, 5))
-    cost, scaling = Float("C", (1e-3, 1e3), log=True), Categorical("scaling", ["none", "standard"])
-    shrinking, tolerance = Categorical("shrinking", ["yes", "no"]), Float("tol", (1e-5, 1e-1), log=True)
+    kernel = cs.Categorical("kernel", ["rbf", "poly", "linear"])
+    gamma, degree = cs.Float("gamma", (1e-5, 1.0), log=True), cs.Integer("degree", (2, 5))
+    cost, scaling = cs.Float("C", (1e-3, 1e3), log=True), cs.Categorical("scaling", ["none", "standard"])
+    shrinking, tolerance = cs.Categorical("shrinking", ["yes", "no"]), cs.Float("tol", (1e-5, 1e-1), log=True)
     space.add([kernel, cost, gamma, degree, scaling, shrinking, tolerance])
-    space.add(InCondition(gamma, kernel, ["rbf", "poly"]), EqualsCondition(degree, kernel, "poly"))
+    space.add(cs.InCondition(gamma, kernel, ["rbf", "poly"]), cs.EqualsCondition(degree, kernel, "poly"))
     return space
 
 
@@ -69,12 +61,13 @@ def _svm(configuration: dict, seed: int) -> float:
 def torch_mlp() -> Experiment:
     """A network of torch with one hidden layer, five epochs: two metrics, one to be minimised."""
     space = ConfigurationSpace(name="torch_mlp")
-    optimizer, momentum = Categorical("optimizer", ["sgd", "adam"]), Float("momentum", (0.0, 0.99))
-    rate, decay = Float("learning_rate", (1e-4, 1.0), log=True), Float("weight_decay", (1e-6, 1e-1), log=True)
-    width = Integer("width", (4, 256), log=True)
-    batch_size = OrdinalHyperparameter("batch_size", [16, 32, 64, 128, 256])
+    optimizer, momentum = cs.Categorical("optimizer", ["sgd", "adam"]), cs.Float("momentum", (0.0, 0.99))
+    rate = cs.Float("learning_rate", (1e-4, 1.0), log=True)
+    decay = cs.Float("weight_decay", (1e-6, 1e-1), log=True)
+    width = cs.Integer("width", (4, 256), log=True)
+    batch_size = cs.OrdinalHyperparameter("batch_size", [16, 32, 64, 128, 256])
     space.add([optimizer, rate, momentum, decay, width, batch_size])
-    space.add(EqualsCondition(momentum, optimizer, "sgd"))
+    space.add(cs.EqualsCondition(momentum, optimizer, "sgd"))
     directions = {"accuracy": "maximize", "loss": "minimize"}
     return Experiment("torch_mlp", _torch_mlp, space, directions, n_configurations=300, chunk=25)
 

@@ -20,9 +20,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ConfigSpace.hyperparameters import IntegerHyperparameter
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from ubalkit import decomposition, uncertainty
+from ubalkit import decomposition, figures, uncertainty
 from ubalkit import space as spaces
 from ubalkit.figures import LABELS, symbol
 from ubalkit.metamodel import Ensemble
@@ -281,22 +281,19 @@ def _cells(space, name: str) -> np.ndarray:
     return spaces.snapped(space, name, (np.arange(n) + 0.5) / n)
 
 
-def _nice(low: float, high: float, log: bool = False, whole: bool = False) -> list[float]:
-    locator = LogLocator(numticks=5) if log else MaxNLocator(5, steps=[1, 2.5, 5, 10], integer=whole)
-    return [t for t in locator.tick_values(low, high) if low <= t <= high]
+def _nice(low: float, high: float) -> list[float]:
+    return [t for t in MaxNLocator(5, steps=[1, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
 
 
 def _ticks(hp, room: int) -> list[tuple[float, str]]:
     """Coordinates and labels along an axis with so many characters to share."""
-    values = list(getattr(hp, "choices", getattr(hp, "sequence", ())))
+    values, labels = figures.ticks(hp)
     # More than eight would overlap.
-    values = values[:: -(-len(values) // 8) or 1]
-    labels = [_short(str(v), room // len(values)) for v in values]
-    if not values:
-        values = _nice(hp.lower, hp.upper, hp.log, isinstance(hp, IntegerHyperparameter))
-        values = values if len(values) > 1 else [hp.lower, hp.upper]
-        labels = map(_readable, values)
-    return list(zip(spaces.coordinate(hp, values), labels))
+    every = -(-len(values) // 8)
+    values, labels = values[::every], labels[::every]
+    if hasattr(hp, "lower"):
+        labels = [label.replace("-", "−") for label in labels]
+    return list(zip(spaces.coordinate(hp, values), (_short(label, room // len(labels)) for label in labels)))
 
 
 def _plain(name: str) -> str:

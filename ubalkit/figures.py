@@ -5,7 +5,7 @@ paper, two colours that colour-blind readers can tell apart.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,31 +13,15 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.trust import Trust
 
-__all__ = [
-    "symbol",
-    "along",
-    "scattered",
-    "LABELS",
-    "COLORS",
-    "fig3_frame",
-    "fig3",
-    "spread",
-    "selection",
-    "quality",
-    "importance",
-    "claims",
-    "ranges",
-    "arms",
-    "best_of",
-    "factors",
-    "projections",
-    "save",
-]
+__all__ = ["LABELS", "COLORS", "symbol", "ticks", "along", "scattered", "panels", "heat", "save"]
+__all__ += ["fig3_frame", "fig3", "spread", "selection", "quality", "importance", "claims"]
+__all__ += ["ranges", "arms", "best_of", "factors", "projections"]
 
 #: Of the paper's two metrics; any other has its name, and the first colour.
 LABELS = {"test_accuracy": "testing accuracy", "backprojection_accuracy": "back-projection accuracy"}
@@ -58,20 +42,25 @@ def symbol(name: str) -> str:
     return rf"$\{letter}_{layer}^{direction or 'F'}$"
 
 
+def ticks(hp) -> tuple[Sequence, list[str]]:
+    """Values to mark along the axis of a hyperparameter of ConfigSpace, and their labels."""
+    if not hasattr(hp, "lower"):
+        values = list(getattr(hp, "choices", None) or hp.sequence)
+        return values, list(map(str, values))
+    whole = isinstance(hp, IntegerHyperparameter)
+    locator = plt.LogLocator(numticks=5) if hp.log else plt.MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole)
+    bounds = np.array([hp.lower, hp.upper], dtype=float)
+    values = locator.tick_values(*bounds)
+    values = values[(values >= bounds[0] - 1e-9) & (values <= bounds[1] * (1 + 1e-9))]
+    # A range within one decade has no tick of its own.
+    values = bounds if len(values) < 2 else values
+    return values, [f"{v:g}" for v in values]
+
+
 def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
     hp = space[name]
-    if hasattr(hp, "lower"):
-        bounds = np.array([hp.lower, hp.upper], dtype=float)
-        locator = plt.LogLocator(numticks=5) if hp.log else plt.MaxNLocator(5, steps=[1, 2, 5, 10])
-        values = locator.tick_values(*bounds)
-        values = values[(values >= bounds[0] - 1e-9) & (values <= bounds[1] * (1 + 1e-9))]
-        # A range within one decade has no tick of its own.
-        values = bounds if len(values) < 2 else values
-        labels = [f"{v:g}" for v in values]
-    else:
-        values = list(getattr(hp, "choices", None) or hp.sequence)
-        labels = list(map(str, values))
+    values, labels = ticks(hp)
     ax.set(**{f"{axis}ticks": spaces.coordinate(hp, values), f"{axis}ticklabels": labels})
     ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name)})
     if axis == "x" and sum(map(len, labels)) > 22:
@@ -85,6 +74,43 @@ def scattered(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndar
         return unit
     share = np.diff(np.unique(unit)).min() if len(np.unique(unit)) > 1 else 1.0
     return unit + np.random.default_rng(0).uniform(-0.3, 0.3, len(unit)) * share
+
+
+def panels(names, height: float, ylabel: str):
+    """A panel for each hyperparameter, at most four in a row, and an empty one for the legend.
+
+    Returns
+    -------
+    figure : Figure
+    axes : list of Axes
+    legend : Axes
+    """
+    n_columns = min(4, len(names) + 1)
+    n_rows = -(-(len(names) + 1) // n_columns)
+    size = (2.35 * n_columns, height * n_rows)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
+    for ax in axes.flat[len(names) :]:
+        ax.axis("off")
+    return figure, list(axes.flat[: len(names)]), axes.flat[len(names)]
+
+
+def heat(ax, grid: pd.DataFrame, *, title: str, size: float, **settings) -> None:
+    """A table as a heat map, its numbers in it."""
+    annotation = {"annot": True, "annot_kws": {"size": size}}
+    sns.heatmap(grid, ax=ax, cmap="Blues", cbar=False, linewidths=1, **{**annotation, **settings})
+    ax.tick_params(length=0)
+    ax.tick_params(axis="y", labelrotation=0)
+    ax.set(title=title, xlabel="", ylabel="")
+    ax.grid(visible=False)
+
+
+def _rows(ax, labels) -> None:
+    """A row a label, from the top down."""
+    ax.set(yticks=range(len(labels)), yticklabels=labels)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
 
 
 def _ends(part: pd.DataFrame) -> list[float]:
@@ -145,12 +171,8 @@ def fig3(
     """
     space = space or spaces.ubal()
     names = list(dict.fromkeys(curves["hyperparameter"]))
-    n_columns = min(4, len(names) + 1)
-    n_rows = -(-(len(names) + 1) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows, n_columns, figsize=(2.35 * n_columns, 2.3 * n_rows), sharey=True, squeeze=False
-    )
-    for ax, name in zip(axes.flat, names):
+    figure, axes, legend = panels(names, 2.3, "SHAP value")
+    for ax, name in zip(axes, names):
         here = points[points["hyperparameter"] == name]
         # In a shuffled order, so that neither ensemble hides the other.
         here = here.sample(frac=1, random_state=0)
@@ -169,14 +191,10 @@ def fig3(
                 ax.plot(x, part["mean"], color=color, lw=1.5, label=metric)
         ax.axhline(0, color="#444444", lw=0.7, zorder=1.5)
         along(ax, space, name)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("SHAP value")
     low, high = points["shap"].quantile([0.001, 0.999])
     margin = 0.05 * (high - low)
-    axes.flat[0].set_ylim(low - margin, high + margin)
-    for ax in axes.flat[len(names) :]:
-        ax.axis("off")
-    _fig3_legend(axes.flat[len(names)], curves["metric"].unique(), trust or {})
+    axes[0].set_ylim(low - margin, high + margin)
+    _fig3_legend(legend, curves["metric"].unique(), trust or {})
     if poor := [t for t in (trust or {}).values() if t.verdict != "good"]:
         words = " and ".join(f"{LABELS.get(t.metric, t.metric)} (held-out $R^2$ = {t.r2:.2f})" for t in poor)
         figure.suptitle(f"A hint only: the meta-model predicts {words} poorly", color="#B00020", fontsize=11)
@@ -203,13 +221,8 @@ def spread(table: pd.DataFrame):
     """Distribution of both metrics over the observations."""
     figure, axes = plt.subplots(1, len(LABELS), figsize=(7, 2.3), sharey=True)
     for ax, (metric, label) in zip(axes, LABELS.items()):
-        ax.hist(
-            table[metric],
-            bins=np.linspace(-0.025, 1.025, 43),
-            color=COLORS[metric],
-            edgecolor="white",
-            lw=0.4,
-        )
+        bins = np.linspace(-0.025, 1.025, 43)
+        ax.hist(table[metric], bins, color=COLORS[metric], edgecolor="white", lw=0.4)
         ax.set(xlabel=label, xlim=(-0.03, 1.03))
     axes[0].set_ylabel("networks")
     return figure
@@ -232,18 +245,14 @@ def quality(predicted: Mapping[str, np.ndarray], table: pd.DataFrame):
 
 def selection(selections: Mapping[str, pd.DataFrame]):
     """Cross-validated R² of each size and weight decay of the meta-model, an axis a metric."""
-    figure, axes = plt.subplots(
-        1, len(selections), figsize=(3.1 * len(selections), 2.2), sharey=True, squeeze=False
-    )
+    size = (3.1 * len(selections), 2.2)
+    figure, axes = plt.subplots(1, len(selections), figsize=size, sharey=True, squeeze=False)
     for ax, (metric, frame) in zip(axes.flat, selections.items()):
         grid = frame["r2"].unstack("weight_decay")
         grid.index = [f"{n_h} × {d_h}" for n_h, d_h in grid.index]
         grid.columns = [f"{decay:g}" for decay in grid.columns]
-        sns.heatmap(
-            grid, annot=True, fmt=".3f", cmap="Blues", cbar=False, linewidths=1, ax=ax, annot_kws={"size": 8}
-        )
-        ax.set(title=LABELS[metric], xlabel="weight decay", ylabel="")
-        ax.tick_params(length=0, labelrotation=0)
+        heat(ax, grid, title=LABELS[metric], size=8, fmt=".3f")
+        ax.set_xlabel("weight decay")
     axes[0, 0].set_ylabel(r"$n_h$ × $d_h$")
     return figure
 
@@ -259,9 +268,8 @@ def importance(importances: Mapping[str, pd.DataFrame]):
         color, label = COLORS.get(metric, _OTHER), LABELS.get(metric, metric)
         ax.barh(y, frame["importance"], height * 0.9, color=color, label=label)
         ax.hlines(y, frame["low"], frame["high"], color="black", lw=1)
-    ax.set(xlabel="mean |SHAP value|", yticks=range(len(names)), yticklabels=map(symbol, names))
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
+    _rows(ax, list(map(symbol, names)))
+    ax.set_xlabel("mean |SHAP value|")
     ax.legend(loc="lower right", fontsize=8)
     return figure
 
@@ -279,15 +287,12 @@ def claims(judged: pd.DataFrame):
     ax.scatter(judged["effect"] / scale, y, color=color, s=22, zorder=3)
     labels = [f"{row.claim}  {row.statement}" for row in judged.itertuples()]
     repeated = judged["statement"].duplicated()
-    ax.set(yticks=y, yticklabels=["" if again else label for again, label in zip(repeated, labels)])
+    _rows(ax, ["" if again else label for again, label in zip(repeated, labels)])
     ax.set(xlim=(-1.08, 1.08), xticks=[0], xticklabels=["does not hold  |  holds"])
     for metric in dict.fromkeys(judged["metric"]):
-        ax.plot(
-            [], [], color=colors[metric], lw=2, marker="o", ms=4, label=LABELS.get(metric, "both metrics")
-        )
-    ax.invert_yaxis()
+        label = LABELS.get(metric, "both metrics")
+        ax.plot([], [], color=colors[metric], lw=2, marker="o", ms=4, label=label)
     ax.tick_params(axis="y", length=0, labelsize=8)
-    ax.grid(axis="y", visible=False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3, fontsize=8)
     return figure
 
@@ -304,9 +309,8 @@ def ranges(recommendations: Mapping, attribution: Attribution):
         ax.plot(list(r.freeze.values()), [y[name] for name in r.freeze], "o", color=color, ms=5)
         ax.plot([], [], color=color, lw=5, label=label)
     ax.plot([], [], "o", color="#666666", label="frozen at")
-    ax.set(xlim=(-0.02, 1.02), yticks=range(len(names)), yticklabels=map(symbol, names), xlabel="value")
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
+    _rows(ax, list(map(symbol, names)))
+    ax.set(xlim=(-0.02, 1.02), xlabel="value")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -319,9 +323,7 @@ def arms(tables: Mapping[str, pd.DataFrame], metric: str):
         jitter = k + rng.uniform(-0.28, 0.28, len(table))
         ax.scatter(table[metric], jitter, s=6, alpha=0.5, lw=0, color=color)
         ax.plot([table[metric].median()] * 2, [k - 0.36, k + 0.36], color="black", lw=2)
-    ax.set(yticks=range(len(tables)), yticklabels=tables)
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
+    _rows(ax, list(tables))
     ax.set(xlabel=f"{LABELS.get(metric, metric)}  (bar: median)", ylabel="")
     return figure
 

@@ -1,6 +1,5 @@
 """Figures of the decomposition: Fig. 3 explained, interactions, rival methods, convergence."""
 
-import itertools
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -12,7 +11,7 @@ from ubalkit import decomposition
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.decomposition import Decomposition
-from ubalkit.figures import COLORS, ENSEMBLES, LABELS, along, scattered, symbol
+from ubalkit.figures import COLORS, ENSEMBLES, LABELS, along, heat, panels, scattered, symbol
 
 __all__ = ["explained", "shares", "surfaces", "coupling", "deep_and_exact", "methods", "convergence"]
 
@@ -33,27 +32,14 @@ def explained(dec: Decomposition):
     Figure
     """
     values, scatter = dec.shap().values, dec.scatter(n_resamples=2)["value"].unstack()
-    active = spaces.active(dec.ensemble.space, dec.unit)
-    n_columns = min(4, len(dec.names))
-    n_rows = -(-(len(dec.names) + 1) // n_columns)
-    size = (2.35 * n_columns, 2.45 * n_rows)
-    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
-    for j, (ax, name) in enumerate(zip(axes.flat, dec.names)):
+    space, active = dec.ensemble.space, spaces.active(dec.ensemble.space, dec.unit)
+    figure, axes, legend = panels(dec.names, 2.45, "exact SHAP value")
+    for j, (ax, name) in enumerate(zip(axes, dec.names)):
         partner = scatter.loc[name, dec.names].idxmax()
         on = active[:, j]
-        space = dec.ensemble.space
-        ax.scatter(
-            scattered(space, name, dec.unit[on, j]),
-            values[on, j],
-            s=5,
-            lw=0,
-            alpha=0.7,
-            c=dec.unit[on, dec.names.index(partner)],
-            cmap=PARTNER,
-            vmin=0,
-            vmax=1,
-            rasterized=True,
-        )
+        x, color = scattered(space, name, dec.unit[on, j]), dec.unit[on, dec.names.index(partner)]
+        settings = {"cmap": PARTNER, "vmin": 0, "vmax": 1, "s": 5, "lw": 0, "alpha": 0.7}
+        ax.scatter(x, values[on, j], c=color, rasterized=True, **settings)
         order = np.flatnonzero(on)[np.argsort(dec.unit[on, j])]
         own = dec.components[name,]
         if hasattr(space[name], "lower"):
@@ -63,11 +49,6 @@ def explained(dec: Decomposition):
         ax.axhline(0, color="#444444", lw=0.7, zorder=0.5)
         ax.set_title(f"scatter: {scatter.loc[name, partner]:.0%} {symbol(partner)}", fontsize=8.5)
         along(ax, space, name)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("exact SHAP value")
-    for ax in axes.flat[len(dec.names) :]:
-        ax.axis("off")
-    legend = axes.flat[len(dec.names)]
     metric = dec.ensemble.metric
     text = f"{ENSEMBLES.get(metric, '')}  {LABELS.get(metric, metric)}".strip() + "\n"
     point = "trained network" if metric in LABELS else "trial"
@@ -87,35 +68,20 @@ def explained(dec: Decomposition):
 
 def shares(decompositions: Mapping[str, Decomposition]):
     """Share of the variance that each hyperparameter explains alone (diagonal) and each pair jointly."""
-    figure, axes = plt.subplots(
-        1, len(decompositions), figsize=(4.0 * len(decompositions), 3.5), squeeze=False
-    )
+    size = (4.0 * len(decompositions), 3.5)
+    figure, axes = plt.subplots(1, len(decompositions), figsize=size, squeeze=False)
     for ax, (metric, dec) in zip(axes.flat, decompositions.items()):
         share = dec.variance(n_resamples=2)["share"]
         grid = pd.DataFrame(np.nan, dec.names, dec.names)
-        for name in dec.names:
-            grid.loc[name, name] = share[name]
-        for a, b in itertools.combinations(dec.names, 2):
-            grid.loc[b, a] = share[f"{a} × {b}"]
+        for s in dec.subsets:
+            if len(s) <= 2:
+                grid.loc[s[-1], s[0]] = share[" × ".join(s)]
         symbols = [symbol(name) for name in dec.names]
         grid = grid.set_axis(symbols, axis=0).set_axis(symbols, axis=1) * 100
         text = grid.map(lambda v: "" if not v >= 0.5 else f"{v:.0f}")
-        sns.heatmap(
-            grid,
-            annot=text,
-            fmt="",
-            cmap="Blues",
-            vmin=0,
-            cbar=False,
-            linewidths=1,
-            square=True,
-            ax=ax,
-            annot_kws={"size": 9},
-        )
         higher = dec.orders(n_resamples=2)["share"]["3+"]
-        ax.set_title(f"{LABELS.get(metric, metric)}: % of variance\n(three and more together: {higher:.0%})")
-        ax.tick_params(length=0, labelrotation=0)
-        ax.grid(visible=False)
+        title = f"{LABELS.get(metric, metric)}: % of variance\n(three and more together: {higher:.0%})"
+        heat(ax, grid, title=title, size=9, annot=text, fmt="", vmin=0, square=True)
     return figure
 
 
@@ -148,17 +114,9 @@ def surfaces(dec: Decomposition, *, n_pairs: int = 3):
 def coupling(table: pd.DataFrame):
     """Both metrics of every network over γ^F less β of its two layers; see `claims.coupling`."""
     figure, axes = plt.subplots(1, len(LABELS), figsize=(7.6, 3.2), sharey=True, layout="constrained")
+    x, y = table["gammaF_1"] - table["beta_2"], table["gammaF_2"] - table["beta_3"]
     for ax, (metric, label) in zip(axes, LABELS.items()):
-        drawn = ax.scatter(
-            table["gammaF_1"] - table["beta_2"],
-            table["gammaF_2"] - table["beta_3"],
-            c=table[metric],
-            cmap="viridis",
-            vmin=0,
-            vmax=1,
-            s=9,
-            lw=0,
-        )
+        drawn = ax.scatter(x, y, c=table[metric], cmap="viridis", vmin=0, vmax=1, s=9, lw=0)
         ax.axhline(0, color="#444444", lw=0.8)
         ax.axvline(0, color="#444444", lw=0.8)
         ax.set(title=label, xlim=(-1, 1), ylim=(-1, 1), xticks=[-1, 0, 1], yticks=[-1, 0, 1])
@@ -175,57 +133,36 @@ def coupling(table: pd.DataFrame):
 def deep_and_exact(deep: Mapping[str, Attribution], exact: Mapping[str, Attribution]):
     """Running means of Deep SHAP (dashed) and exact SHAP values (solid) of both ensembles."""
     names = next(iter(deep.values())).names
-    n_columns = min(4, len(names))
-    n_rows = -(-(len(names) + 1) // n_columns)
-    size = (2.35 * n_columns, 2.1 * n_rows)
-    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
+    figure, axes, legend = panels(names, 2.1, "mean SHAP value")
     for metric in deep:
         for attributions, style in ((deep, "--"), (exact, "-")):
             curves = attributions[metric].curves().groupby("hyperparameter")
-            for ax, name in zip(axes.flat, names):
+            for ax, name in zip(axes, names):
                 curve = curves.get_group(name)
                 ax.plot(curve["unit"], curve["mean"], style, color=COLORS.get(metric), lw=1.4)
                 along(ax, attributions[metric].ensemble.space, name)
-    for ax in axes.flat[: len(names)]:
+    for ax in axes:
         ax.axhline(0, color="#444444", lw=0.7, zorder=0.5)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("mean SHAP value")
-    for ax in axes.flat[len(names) :]:
-        ax.axis("off")
     handles = [plt.Line2D([], [], color=COLORS.get(m), label=LABELS.get(m, m)) for m in deep]
     handles += [
         plt.Line2D([], [], color="#444444", ls=style, label=label)
         for style, label in (("-", "exact"), ("--", "Deep SHAP"))
     ]
-    axes.flat[len(names)].legend(handles=handles, loc="center left", fontsize=8)
+    legend.legend(handles=handles, loc="center left", fontsize=8)
     return figure
 
 
 def methods(tables: Mapping[str, pd.DataFrame]):
     """Shares of importance by every method, a panel a metric, with the agreement with the first column."""
     n_methods = len(next(iter(tables.values())).columns)
-    figure, axes = plt.subplots(
-        1, len(tables), figsize=(0.62 * n_methods * len(tables) + 0.6, 3.4), sharey=False, squeeze=False
-    )
+    size = (0.62 * n_methods * len(tables) + 0.6, 3.4)
+    figure, axes = plt.subplots(1, len(tables), figsize=size, squeeze=False)
     for ax, (metric, frame) in zip(axes.flat, tables.items()):
         tau = frame.corr("kendall").iloc[0]
-        grid = frame.rename(index=symbol) * 100
-        sns.heatmap(
-            grid,
-            annot=True,
-            fmt=".0f",
-            cmap="Blues",
-            cbar=False,
-            linewidths=1,
-            ax=ax,
-            annot_kws={"size": 8.5},
-        )
+        title = f"{LABELS.get(metric, metric)}: % of importance"
+        heat(ax, frame.rename(index=symbol) * 100, title=title, size=8.5, fmt=".0f")
         labels = [f"{method}\nτ = {tau[method]:.2f}" for method in frame]
         ax.set_xticklabels([frame.columns[0], *labels[1:]], rotation=50, ha="right", rotation_mode="anchor")
-        ax.tick_params(length=0, axis="both")
-        ax.tick_params(axis="y", labelrotation=0)
-        ax.set(title=f"{LABELS.get(metric, metric)}: % of importance", xlabel="", ylabel="")
-        ax.grid(visible=False)
     return figure
 
 

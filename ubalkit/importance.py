@@ -11,7 +11,6 @@ interactions. PED-ANOVA: what sets the best configurations apart.
 """
 
 import contextlib
-import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
@@ -19,21 +18,10 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
-from ubalkit import observations
+from ubalkit import metamodel
 from ubalkit import space as spaces
 
-__all__ = [
-    "METHODS",
-    "fanova",
-    "ped_anova",
-    "mdi",
-    "n_rrelieff",
-    "permutation",
-    "tree_shap",
-    "compare",
-    "agreement",
-    "disagreements",
-]
+__all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap", "compare"]
 
 
 def fanova(
@@ -73,8 +61,8 @@ def fanova(
         For an unknown, constant or not finite metric, or fewer usable rows
         than twice the number of hyperparameters; as do all methods here.
     """
-    settings = {"n_trees": n_trees, "seed": seed}
-    return _by_optuna("FanovaImportanceEvaluator", table, metric, space, **settings).rename("fANOVA")
+    evaluator = "FanovaImportanceEvaluator"
+    return _by_optuna("fANOVA", evaluator, table, metric, space, n_trees=n_trees, seed=seed)
 
 
 def ped_anova(
@@ -104,8 +92,7 @@ def ped_anova(
         Pearson divergence of the two densities, times the squared share of
         the rows that are the best; not negative.
     """
-    evaluator = "PedAnovaImportanceEvaluator"
-    return _by_optuna(evaluator, table, metric, space, maximize).rename("PED-ANOVA")
+    return _by_optuna("PED-ANOVA", "PedAnovaImportanceEvaluator", table, metric, space, maximize)
 
 
 def mdi(
@@ -120,9 +107,7 @@ def mdi(
         in [0, 1], in a forest of 64 trees grown down to single rows: fitted to
         noise, and so never quite zero.
     """
-    return _by_optuna("MeanDecreaseImpurityImportanceEvaluator", table, metric, space, seed=seed).rename(
-        "MDI"
-    )
+    return _by_optuna("MDI", "MeanDecreaseImpurityImportanceEvaluator", table, metric, space, seed=seed)
 
 
 def n_rrelieff(
@@ -132,7 +117,6 @@ def n_rrelieff(
     *,
     n_neighbors: int = 70,
     sigma: float | None = 20.0,
-    pairs: bool = False,
     signed: bool = False,
     seed: int = 0,
 ) -> pd.Series:
@@ -152,10 +136,6 @@ def n_rrelieff(
         CORElearn, Robnik-Šikonja's own software.
     sigma : float or None
         The neighbour of rank r counts exp(-(r / sigma)²); all equally if None.
-    pairs : bool
-        Weights of pairs as well, named ``a × b``, their d_A the geometric mean
-        of the two: a definition of our own. They are joint weights, of two
-        that add up as of two that interact.
     signed : bool
         Whether to keep weights below zero, of hyperparameters that vary most
         where the metric does not, as unimportant ones do; else they are zero.
@@ -164,7 +144,7 @@ def n_rrelieff(
 
     Returns
     -------
-    Series, shape (d,), with pairs (d (d + 1) / 2,)
+    Series, shape (d,)
         In [0, 1]; signed in [-1, 1].
     """
     from scipy.spatial.distance import cdist
@@ -179,11 +159,6 @@ def n_rrelieff(
     influence = np.exp(-((rank / (sigma or np.inf)) ** 2))
     d_c = np.abs(y[near] - y[:, None]) / np.ptp(y)
     d_a = np.abs(unit[near] - unit[:, None])
-    if pairs:
-        both = list(itertools.combinations(range(len(names)), 2))
-        joint = [np.sqrt(d_a[..., i] * d_a[..., j]) for i, j in both]
-        names = names + [f"{names[i]} × {names[j]}" for i, j in both]
-        d_a = np.stack([*np.moveaxis(d_a, 2, 0), *joint], axis=2)
     differ, agree = influence * d_c, influence * (1 - d_c)
     # Where neighbours all agree, or all differ entirely, one of the means is of nothing.
     least = np.finfo(float).eps
@@ -211,15 +186,10 @@ def permutation(
 
     names, unit, y = _observed(table, metric, space)
     growth = np.zeros(len(names))
+    settings = {"scoring": "neg_mean_squared_error", "n_repeats": 5, "random_state": seed}
     for seen, unseen in KFold(min(5, len(y)), shuffle=True, random_state=seed).split(unit):
-        result = permutation_importance(
-            _forest(unit[seen], y[seen], seed),
-            unit[unseen],
-            y[unseen],
-            scoring="neg_mean_squared_error",
-            n_repeats=5,
-            random_state=seed,
-        )
+        forest = _forest(unit[seen], y[seen], seed)
+        result = permutation_importance(forest, unit[unseen], y[unseen], **settings)
         growth += result.importances_mean * len(unseen) / len(y)
     return _series(np.maximum(growth, 0), names, "permutation")
 
@@ -309,79 +279,12 @@ def compare(
     return shares.sort_values(shares.columns[0], ascending=False, kind="stable")
 
 
-def agreement(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation of each pair of methods of `compare`.
-
-    Kendall's τ_b, which has a plain meaning for a handful of hyperparameters:
-    of their pairs, the share that both methods put in the same order less the
-    share they put in opposite orders, corrected for ties, as of zeros.
-
-    Returns
-    -------
-    DataFrame, shape (n_methods, n_methods)
-        In [-1, 1], ones on the diagonal; NaN for a method without an order.
-    """
-    return frame.corr(method="kendall")
-
-
-def disagreements(frame: pd.DataFrame, *, least: int = 3) -> list[str]:
-    """Where a rival's ranks differ from those of the first column of `compare`, in words.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    least : int
-        Smallest difference of ranks to mention, at least 1. Ties have all
-        ranks that they span; the nearest two count.
-
-    Returns
-    -------
-    list of str
-        A sentence a hyperparameter and rival, the largest difference first.
-    """
-    if least < 1:
-        raise ValueError(f"least = {least}; at least 1 is needed.")
-    best, worst = (frame.rank(ascending=False, method=method) for method in ("min", "max"))
-    reference, *rivals = frame
-    found = []
-    for name, rival in itertools.product(frame.index, rivals):
-        above = best.loc[name, reference] - worst.loc[name, rival]
-        below = best.loc[name, rival] - worst.loc[name, reference]
-        theirs, ours = (worst, best) if above > below else (best, worst)
-        if max(above, below) >= least:
-            found.append((max(above, below), name, rival, theirs.loc[name, rival], ours.loc[name, reference]))
-    found.sort(key=lambda one: -one[0])
-    return [
-        f"{rival} puts {name} {_ordinal(theirs)}; {reference} puts it {_ordinal(ours)}."
-        for _, name, rival, theirs, ours in found
-    ]
-
-
-def _ordinal(rank: float) -> str:
-    teen = 11 <= rank % 100 <= 13
-    return f"{rank:.0f}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(rank % 10, 'th')}"
-
-
 def _observed(
     table: pd.DataFrame, metric: str, space: ConfigurationSpace | None
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, unit-cube coordinates (n, d) and metric (n,) of the usable rows."""
     space = space or spaces.ubal()
-    names, values = spaces.varied(space), observations.metric_values(table, metric)
-    rows = observations.usable(table)
-    y = values.loc[rows.index].to_numpy(float)
-    if not names:
-        raise ValueError("The space holds constants only: there is nothing to compare.")
-    if len(rows) < 2 * len(names):
-        raise ValueError(
-            f"{len(rows)} usable observations are too few for the importance of {len(names)} "
-            f"hyperparameters; at least {2 * len(names)} are needed."
-        )
-    if not np.isfinite(y).all():
-        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
-    if np.ptp(y) == 0:
-        raise ValueError(f"{metric} is constant at {y[0]:g}: no hyperparameter matters to it.")
-    return names, spaces.to_unit(space, rows), y
+    return spaces.varied(space), *metamodel.observed(table, metric, space)
 
 
 def _series(weights, names: list[str], method: str) -> pd.Series:
@@ -394,23 +297,19 @@ def _forest(unit: np.ndarray, y: np.ndarray, seed: int):
     return RandomForestRegressor(100, min_samples_leaf=3, random_state=seed).fit(unit, y)
 
 
-def _by_optuna(evaluator: str, table, metric, space, maximize: bool = True, **settings) -> pd.Series:
+def _by_optuna(method, evaluator, table, metric, space, maximize: bool = True, **settings) -> pd.Series:
     import optuna
 
     names, unit, y = _observed(table, metric, space)
     axes = {name: optuna.distributions.FloatDistribution(0, 1) for name in names}
     with _quiet(optuna):
         study = optuna.create_study(direction="maximize" if maximize else "minimize")
-        study.add_trials(
-            [
-                optuna.trial.create_trial(params=dict(zip(names, u)), distributions=axes, value=value)
-                for u, value in zip(unit.tolist(), y.tolist())
-            ]
-        )
-        weights = optuna.importance.get_param_importances(
-            study, evaluator=getattr(optuna.importance, evaluator)(**settings), normalize=False
-        )
-    return _series([weights[name] for name in names], names, evaluator)
+        for u, value in zip(unit.tolist(), y.tolist()):
+            params = dict(zip(names, u))
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=axes, value=value))
+        judge = getattr(optuna.importance, evaluator)(**settings)
+        weights = optuna.importance.get_param_importances(study, evaluator=judge, normalize=False)
+    return _series([weights[name] for name in names], names, method)
 
 
 @contextlib.contextmanager

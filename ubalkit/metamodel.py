@@ -24,7 +24,7 @@ from ubalkit import observations
 from ubalkit import space as spaces
 from ubalkit.trust import Trust, r2_interval
 
-__all__ = ["Ensemble", "fit", "load", "ARCHITECTURES", "WEIGHT_DECAYS"]
+__all__ = ["Ensemble", "fit", "load", "observed", "ARCHITECTURES", "WEIGHT_DECAYS"]
 
 #: (n_h, d_h) and weight decays among which cross-validation chooses.
 ARCHITECTURES = ((1, 32), (2, 32))
@@ -101,18 +101,14 @@ class Ensemble:
 
     def save(self, path: Path) -> None:
         """Write the ensemble as JSON."""
-        plain = {
-            "metric": self.metric,
+        plain = vars(self) | {
             "activation": "gelu",
             "space": spaces.plain(self.space),
             "members": [[p.tolist() for p in member.parameters()] for member in self.members],
             "quality": self.quality.to_dict("index"),
             "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
             "selection": self.selection.reset_index().to_dict("list"),
-            "n_observations": self.n_observations,
-            "n_failed": self.n_failed,
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
-            "maximize": self.maximize,
         }
         path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
 
@@ -134,24 +130,19 @@ def load(path: Path) -> Ensemble:
     if not path.is_file():
         raise FileNotFoundError(f"There is no ensemble at {path}; notebook 02_metamodel makes it.")
     plain = json.loads(path.read_text(encoding="utf-8"))
-    if plain.get("activation") != "gelu":
+    if plain.pop("activation", None) != "gelu":
         raise ValueError(f"{path} was written by an earlier version; notebook 02_metamodel makes it again.")
     space, members = spaces.from_plain(plain["space"]), []
     for arrays in plain["members"]:
         tensors = [torch.tensor(a, dtype=torch.float64) for a in arrays]
         members.append(_module(list(zip(tensors[::2], tensors[1::2])), space))
-    return Ensemble(
-        plain["metric"],
-        space,
-        members,
-        pd.DataFrame.from_dict(plain["quality"], orient="index"),
-        np.array(plain["held_out"], dtype=float),
-        pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
-        plain["n_observations"],
-        plain["n_failed"],
-        float("nan") if plain.get("ceiling") is None else plain["ceiling"],
-        plain["maximize"],
-    )
+    frames = {
+        "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
+        "held_out": np.array(plain["held_out"], dtype=float),
+        "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
+        "ceiling": float("nan") if plain.get("ceiling") is None else plain["ceiling"],
+    }
+    return Ensemble(**plain | {"space": space, "members": members} | frames)
 
 
 def fit(
@@ -216,17 +207,8 @@ def fit(
             raise ValueError(f"{name} = {value}; at least {least} is needed.")
     if not architectures or not weight_decays:
         raise ValueError("At least one architecture and one weight decay are needed to choose from.")
-    values = observations.metric_values(table, metric)
-    rows = observations.usable(table)
-    x = torch.as_tensor(spaces.to_unit(space, rows), dtype=torch.float32)
-    y = values.loc[rows.index].to_numpy(float)
-    needed = 2 * x.shape[1] + n_folds
-    if len(rows) < needed:
-        raise ValueError(f"{len(rows)} usable observations are too few to fit; at least {needed} are needed.")
-    if not np.isfinite(y).all():
-        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
-    if np.ptp(y) == 0:
-        raise ValueError(f"{metric} is constant at {y[0]:g}: there is nothing to explain.")
+    unit, y = observed(table, metric, space, n_folds)
+    x = torch.as_tensor(unit, dtype=torch.float32)
     mean, std = y.mean(), y.std()
     target = torch.as_tensor((y - mean) / std, dtype=torch.float32)
     rng = np.random.default_rng(seed)
@@ -253,15 +235,43 @@ def fit(
     row_weights = torch.as_tensor(weights, dtype=torch.float32)
     networks = _train(x, target, row_weights, int(n_h), int(d_h), decays, steps, generator)
     members = [_member([p[k] for p in networks], mean, std, space) for k in range(n_members)]
-    predicted = _predict(members, spaces.to_unit(space, rows))
+    predicted = _predict(members, unit)
     left_out = np.where(weights == 0, predicted, np.nan)
-    held_out = _mean_of_known(left_out)
+    held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
     quality = {"ensemble": _scores(y, held_out)}
     quality |= {f"member {k}": _scores(y, values) for k, values in enumerate(left_out)}
     quality = pd.DataFrame(quality).T.astype({"n": int})
-    n_failed = len(table) - len(rows)
+    n_failed = len(table) - len(y)
     ceiling = 1 - noise / y.var()
     return Ensemble(metric, space, members, quality, held_out, selection, len(y), n_failed, ceiling, maximize)
+
+
+def observed(
+    table: pd.DataFrame, metric: str, space: ConfigurationSpace, n_more: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What can be learned from: unit-cube coordinates (n, d) and metric (n,) of the usable rows.
+
+    Raises
+    ------
+    ValueError
+        For an unknown, constant or not finite metric, fewer usable rows than
+        twice the number of hyperparameters and `n_more`, or constants only.
+    """
+    values, rows = observations.metric_values(table, metric), observations.usable(table)
+    unit, y = spaces.to_unit(space, rows), values.loc[rows.index].to_numpy(float)
+    d = unit.shape[1]
+    if d == 0:
+        raise ValueError("The space holds constants only: there is nothing to explain.")
+    if len(y) < 2 * d + n_more:
+        raise ValueError(
+            f"{len(y)} usable observations are too few for {d} hyperparameters; at least {2 * d + n_more} "
+            "are needed."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
+    if np.ptp(y) == 0:
+        raise ValueError(f"{metric} is constant at {y[0]:g}: there is nothing to explain.")
+    return unit, y
 
 
 def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
@@ -270,24 +280,12 @@ def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
         return torch.stack([member(x).squeeze(1) for member in members]).numpy()
 
 
-def _mean_of_known(predictions: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(predictions)
-    total, count = np.where(known, predictions, 0).sum(0), known.sum(0)
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-
-
 def _scores(y: np.ndarray, predicted: np.ndarray) -> dict:
     known = ~np.isnan(predicted)
     y, predicted = y[known], predicted[known]
     residual = np.mean((y - predicted) ** 2) / np.var(y)
     low, high = r2_interval(y, predicted)
-    return {
-        "r2": 1 - residual,
-        "low": low,
-        "high": high,
-        "spearman": spearmanr(y, predicted)[0],
-        "n": len(y),
-    }
+    return {"r2": 1 - residual, "low": low, "high": high, "spearman": spearmanr(y, predicted)[0], "n": len(y)}
 
 
 def _train(x, y, row_weights, n_h, d_h, decays, steps, generator) -> list[Tensor]:

@@ -122,9 +122,8 @@ def _execute(source: Path, given: Mapping, folder: Path, progress: bool) -> Path
 
     start = time.perf_counter()
     target = folder / source.name
-    papermill.execute_notebook(
-        str(source), str(target), given, cwd=str(paths.notebooks()), progress_bar=progress
-    )
+    settings = {"cwd": str(paths.notebooks()), "progress_bar": progress}
+    papermill.execute_notebook(str(source), str(target), given, **settings)
     print(f"{source.stem}: {time.perf_counter() - start:.0f} s", flush=True)
     return target
 
@@ -145,21 +144,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     import papermill
 
-    parser = argparse.ArgumentParser(
-        prog="python -m ubalkit.pipeline", description="Run the notebooks in order."
-    )
+    parser = argparse.ArgumentParser("python -m ubalkit.pipeline", description="Run the notebooks in order.")
     parser.add_argument("--profile", help=f"one of {', '.join(profiles.NAMES)}; the best recorded by default")
     parser.add_argument("--publish", action="store_true", help="copy the figures into figures/")
-    parser.add_argument(
-        "--own", metavar="SOURCE", help="a CSV file of trials, or the URL of an Optuna storage"
-    )
+    parser.add_argument("--own", metavar="SOURCE", help="trials: a CSV file, or the URL of an Optuna storage")
     for name in ("metric", "direction", "name", "study-name"):
         parser.add_argument(f"--{name}", help="for --own; see notebook 5")
     given = parser.parse_args(arguments)
     try:
         if given.own:
-            chosen = {n: getattr(given, n) for n in ("metric", "direction", "name", "study_name")}
-            chosen = {"name": "own", **{n: v for n, v in chosen.items() if v is not None}}
+            names = ("metric", "direction", "name", "study_name")
+            chosen = {"name": "own"} | {n: v for n in names if (v := getattr(given, n)) is not None}
             source = given.own if "://" in given.own else str(Path(given.own).resolve())
             try:
                 print(*own(source=source, progress=True, **chosen), sep="\n")

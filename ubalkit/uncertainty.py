@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from ubalkit import space as spaces
 
-__all__ = ["Estimate", "estimate", "interval", "backgrounds", "first", "order"]
+__all__ = ["Estimate", "estimate", "interval", "backgrounds", "order"]
 
 #: Confidence of all intervals.
 LEVEL = 0.9
@@ -44,9 +43,19 @@ class Estimate:
     high: np.ndarray
     replicates: np.ndarray
 
+    @property
+    def draws(self) -> np.ndarray:
+        """The value, then the replicates, (1 + n_resamples, ...)."""
+        return np.concatenate([self.value[None], self.replicates])
+
     def columns(self, name: str) -> dict[str, np.ndarray]:
         """As columns of a frame: `name`, ``low``, ``high``."""
         return {name: self.value, "low": self.low, "high": self.high}
+
+    def columns_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The same of several kinds, along the first axis: each name, with ``…_low`` and ``…_high``."""
+        bounds = {"": self.value, "_low": self.low, "_high": self.high}
+        return {f"{n}{end}": values[k] for k, n in enumerate(names) for end, values in bounds.items()}
 
 
 def estimate(
@@ -122,12 +131,6 @@ def backgrounds(ensemble, n_background: int, seed: int) -> np.ndarray:
     return np.array([spaces.spread(ensemble.space, n_background, s) for s in seeds])
 
 
-def first(estimate: Estimate, names: Sequence[str]) -> pd.Series:
-    """In how many of the replicates each name is the largest, as shares."""
-    wins = np.bincount(estimate.replicates.argmax(1), minlength=len(names)) / len(estimate.replicates)
-    return pd.Series(wins, index=list(names), name="first").sort_values(ascending=False)
-
-
 def order(estimate: Estimate, names: Sequence[str], *, sure: float = 0.95) -> list[str]:
     """How sure an order is, in sentences.
 
@@ -145,9 +148,10 @@ def order(estimate: Estimate, names: Sequence[str], *, sure: float = 0.95) -> li
         Which name is first and how often; then the neighbours in the order
         that cannot be told apart, tied ones together.
     """
-    wins = first(estimate, names)
-    sentences = [f"{wins.index[0]} is first in {wins.iloc[0]:.0%} of the resamples"]
+    wins = np.bincount(estimate.replicates.argmax(1), minlength=len(names)) / len(estimate.replicates)
     ranked = np.argsort(-estimate.value)
+    most = ranked[wins[ranked].argmax()]
+    sentences = [f"{names[most]} is first in {wins[most]:.0%} of the resamples"]
     groups = [[ranked[0]]]
     for above, below in itertools.pairwise(ranked):
         larger = (estimate.replicates[:, above] > estimate.replicates[:, below]).mean()
