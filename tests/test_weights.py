@@ -68,14 +68,15 @@ def test_the_header_says_in_plain_text_what_the_networks_are(path):
     assert about["layers"] == list(LAYERS) and about["beta"] == GIVEN["beta"].tolist()
 
 
-def test_a_file_that_cannot_be_replaced_stays_as_it_was(path, monkeypatch):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(path, step, monkeypatch):
     before = path.read_bytes()
 
-    def full(fd):
+    def full(*given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ValueError, match="could not be written"):
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(ValueError, match=r"could not be written \(No space left on device\)"):
         weights.save(UBAL(LAYERS, **GIVEN), path)
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
 
@@ -207,6 +208,12 @@ def test_a_header_that_asks_for_endless_memory_or_depth_is_refused(path):
     for text in ("[" * 200_000, '{"version":' * 200_000, '{"version": ' + "9" * 5000 + "}", "\ud7ff\0{"):
         save_file({"W.0": torch.ones(2)}, path, {"ubal": text})
         refuses(path)
+
+
+def test_weights_of_a_precision_that_ubal_does_not_have_are_refused(path):
+    halves = {name: value.half() for name, value in load_file(path).items() if name != "generators"}
+    rewrite(path, {"dtype": "F16"}, **halves)
+    refuses(path, "F32 or F64")
 
 
 def test_a_damaged_generator_is_refused(path):

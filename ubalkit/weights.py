@@ -29,7 +29,7 @@ _TYPES = {"version": int, "ubalkit": str, "dtype": str, "layers": list, "seeds":
 _TYPES |= dict.fromkeys(_NUMBERS, float) | dict.fromkeys(_LISTS, list)
 
 # What hostile JSON and sizes raise in json, safetensors, torch and UBAL.
-_REFUSED = (SafetensorError, OSError, ValueError, TypeError, KeyError, ArithmeticError, RuntimeError)
+_REFUSED = (SafetensorError, OSError, ValueError, TypeError, RuntimeError)
 
 
 def save(net: UBAL, path: str | Path) -> None:
@@ -131,6 +131,7 @@ def _header(metadata: dict[str, str]) -> dict:
 def _compare(found: dict[str, tuple], about: dict) -> None:
     # Before anything is made of these sizes: what passes is no larger than the file.
     n_networks, dtype = len(about["beta"]), about["dtype"]
+    dtype = dtype if dtype in _DTYPES else " or ".join(_DTYPES)
     needed = {"generators": ("U8", n_networks, *torch.Generator().get_state().shape)}
     for l, (n, m) in enumerate(itertools.pairwise(about["layers"])):
         needed |= {f"W.{l}": (dtype, n_networks, n + 1, m), f"M.{l}": (dtype, n_networks, m + 1, n)}
