@@ -143,12 +143,14 @@ class UBAL:
         Forward weights ``W[l]`` (n_networks, n_l + 1, n_{l+1}) and backward
         weights ``M[l]`` (n_networks, n_{l+1} + 1, n_l); the last row is the
         bias. Copies: to change the weights, set the whole list.
+    beta, gamma_f, gamma_b : Tensors of float64, shapes (n_networks, L + 1) and (n_networks, L)
+        As given, to be read: training uses what was given to the constructor.
 
     Raises
     ------
     ValueError
-        If a hyperparameter lies outside [0, 1] or has the wrong shape, or the
-        learning rate is not finite.
+        If a hyperparameter lies outside [0, 1] or has the wrong shape, or
+        `learning_rate` or `init_std` is not finite.
 
     References
     ----------
@@ -193,6 +195,10 @@ class UBAL:
         self.learning_rate = float(learning_rate)
         if not abs(self.learning_rate) <= torch.finfo(dtype).max:
             raise ValueError(f"learning_rate = {learning_rate:g} is not a finite number of {dtype}.")
+        self.init_std = float(init_std)
+        if not 0 <= self.init_std <= torch.finfo(torch.float32).max:
+            raise ValueError(f"init_std = {init_std:g}; a finite number of at least 0 is needed.")
+        self.beta, self.gamma_f, self.gamma_b = (v.expand(self.n_networks, -1) for v in checked.values())
         # Hyperparameters are kept as a list over layers of (n_networks, 1, 1),
         # ready to broadcast over (n_networks, batch, n_l).
         self._beta, self._gamma_f, self._gamma_b = (
