@@ -37,34 +37,28 @@ def phases(net: UBAL, x, y):
     -------
     Figure
     """
-    states, last = net.activations(x, y), len(net.layers) - 1
-    height = max(net.layers)
-    width = _COLUMN * last + 2.4
-    scale = 7.4 / (2 * width)
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, scale * (2 * height + 5)))
+    states, last, height = net.activations(x, y), len(net.layers) - 1, max(net.layers)
+    top, low, width = height / 2 + 0.45, -(height + 0.7), _COLUMN * last + 2.4
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.7 / width * (2 * height + 5)))
     panels = (
-        ("forward", states.FP, states.FE, net.W, net.M, range(1, last + 1), -1, ("FP", "FE", "W", "M"), 0),
-        ("backward", states.BP, states.BE, net.M, net.W, range(last), 1, ("BP", "BE", "M", "W"), last),
+        ("forward", states.FP, states.FE, net.W, net.M, range(1, last + 1), -1, ("FP", "FE", "W", "M")),
+        ("backward", states.BP, states.BE, net.M, net.W, range(last), 1, ("BP", "BE", "M", "W")),
     )
-    for ax, (title, prediction, echo, on, back, reached, step, names, clamped) in zip(axes, panels):
-        low = -(height + 0.7)
-        for l in reached:
-            source, below = l + step, min(l, l + step)
-            _links(ax, _places(net, source, 0), _places(net, l, 0), on[below][0, :-1])
-            _links(ax, _places(net, l, 0), _places(net, source, low), back[below][0, :-1])
-            for name, y, ends in (
-                (names[2], height / 2 + 0.45, (source, l)),
-                (names[3], low - height / 2 - 0.45, (l, source)),
-            ):
-                _arrow(ax, *ends, y, f"${name}_{below + 1}$")
+    for ax, (title, prediction, echo, there, back, reached, step, names) in zip(axes, panels):
         for l in range(last + 1):
-            _units(ax, _places(net, l, 0), prediction[l].flatten(0, -2)[0], bold=l == clamped)
-            _word(ax, l, height / 2 + 0.45, f"${names[0]}_{l + 1}$")
+            _units(ax, _places(net, l, 0), prediction[l].flatten(0, -2)[0], bold=l not in reached)
+            ax.text(_COLUMN * l, top, f"${names[0]}_{l + 1}$", ha="center", va="center")
             if echo[l] is not None:
                 _units(ax, _places(net, l, low), echo[l][0, 0])
-                _word(ax, l, low - height / 2 - 0.45, f"${names[1]}_{l + 1}$")
+                ax.text(_COLUMN * l, low - top, f"${names[1]}_{l + 1}$", ha="center", va="center")
+        for l in reached:
+            source, k = l + step, min(l, l + step)
+            _links(ax, _places(net, source, 0), _places(net, l, 0), there[k][0, :-1])
+            _links(ax, _places(net, l, 0), _places(net, source, low), back[k][0, :-1])
+            _arrow(ax, source, l, top, f"${names[2]}_{k + 1}$")
+            _arrow(ax, l, source, low - top, f"${names[3]}_{k + 1}$")
         ax.set_title(f"{title} prediction, and its echo", fontsize=9)
-        ax.set(xlim=(-1.2, width - 1.2), ylim=(low - height / 2 - 0.9, height / 2 + 1.2), aspect="equal")
+        ax.set(xlim=(-1.2, width - 1.2), ylim=(low - top - 0.45, top + 0.75), aspect="equal")
         ax.axis("off")
     return figure
 
@@ -92,16 +86,12 @@ def _units(ax, places: np.ndarray, values, bold: bool = False) -> None:
 
 
 def _arrow(ax, source: int, target: int, y: float, text: str) -> None:
-    ends = [
-        (_COLUMN * l + sign * 0.75, y)
-        for l, sign in zip((target, source), np.sign([source - target, target - source]))
-    ]
-    ax.annotate("", *ends, arrowprops={"arrowstyle": "->", "color": _GREY, "lw": 0.8})
-    ax.text(np.mean([x for x, _ in ends]), y + 0.12, text, ha="center", va="bottom", fontsize=8, color=_GREY)
-
-
-def _word(ax, l: int, y: float, text: str) -> None:
-    ax.text(_COLUMN * l, y, text, ha="center", va="center", fontsize=9)
+    start, end = _COLUMN * source, _COLUMN * target
+    gap = 0.75 if end > start else -0.75
+    ax.annotate(
+        "", (end - gap, y), (start + gap, y), arrowprops={"arrowstyle": "->", "color": _GREY, "lw": 0.8}
+    )
+    ax.text((start + end) / 2, y + 0.12, text, ha="center", va="bottom", fontsize=8, color=_GREY)
 
 
 def learning_curves(frame: pd.DataFrame):
@@ -117,8 +107,8 @@ def learning_curves(frame: pd.DataFrame):
         curve = here.groupby("epoch")["accuracy"].agg(["mean", "min", "max"])
         ax.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, lw=0)
         ax.plot(curve.index, curve["mean"], color=color, label=f"{model}: {curve['mean'].iloc[-1]:.2f}")
-    lowest = frame.groupby(["model", "epoch"])["accuracy"].mean().unstack("epoch").iloc[:, 2:].min().min()
-    ax.set(xlabel="epoch", ylabel="testing accuracy", ylim=(max(0, lowest - 0.05), 1), xlim=(1, None))
+    lowest = frame.loc[frame["epoch"] > 2, "accuracy"].quantile(0.01)
+    ax.set(xlabel="epoch", ylabel="testing accuracy", ylim=(max(0, lowest - 0.03), 1), xlim=(1, None))
     ax.legend(loc="lower right", fontsize=8)
     return figure
 
@@ -134,7 +124,7 @@ def gallery(rows: Mapping[str, np.ndarray]):
     side = round(pixels**0.5)
     figure, axes = plt.subplots(len(rows), n, figsize=(0.62 * n + 1.2, 0.66 * len(rows)), squeeze=False)
     for line, (label, images) in zip(axes, rows.items()):
-        for ax, image in zip(line, images):
+        for ax, image in zip(line, np.asarray(images)):
             ax.imshow(np.reshape(image, (side, side)), cmap="gray_r", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set(visible=True, color="#cccccc", lw=0.6)
@@ -143,25 +133,33 @@ def gallery(rows: Mapping[str, np.ndarray]):
 
 
 def capacity(frame: pd.DataFrame):
-    """Share of patterns recalled without a wrong bit against their number, a line a label.
+    """Share of patterns recalled without a wrong bit against their number, with the range over networks.
 
     Parameters
     ----------
     frame : DataFrame
-        ``label``, ``n`` and ``recalled``; a row a network.
+        ``label``, ``direction`` (forward, backward), ``n`` and ``recalled``;
+        a row a network.
     """
-    figure, ax = plt.subplots(figsize=(5.2, 3.0))
+    figure, ax = plt.subplots(figsize=(7.2, 2.9))
     for (label, here), color in zip(frame.groupby("label", sort=False), sns.color_palette()):
-        curve = here.groupby("n")["recalled"].agg(["mean", "min", "max"])
-        ax.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.15, lw=0)
-        ax.plot(curve.index, curve["mean"], color=color, marker="o", ms=4, label=label)
-    ax.set(
-        xscale="log", xlabel="pairs of patterns", ylabel="recalled without a wrong bit", ylim=(-0.02, 1.02)
-    )
+        for direction, style in (("forward", "-"), ("backward", "--")):
+            curve = here[here["direction"] == direction].groupby("n")["recalled"].agg(["mean", "min", "max"])
+            ax.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.12, lw=0)
+            ax.plot(
+                curve.index,
+                curve["mean"],
+                style,
+                color=color,
+                marker="o",
+                ms=4,
+                label=f"{label}, {direction}",
+            )
+    ax.set(xscale="log", xlabel="pairs of patterns", ylabel="recalled exactly", ylim=(-0.02, 1.03))
     ax.set_xticks(sorted(frame["n"].unique()))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
-    ax.legend(loc="lower left", fontsize=8)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure
 
 
@@ -248,7 +246,8 @@ def results(searched: Mapping[str, pd.Series], finalists: pd.DataFrame, again: M
         ax.plot(again[question].mean(), k, "D", color="black", ms=4.5, label=None if k else "trained again")
         ax.text(1.04, k, f"{again[question].mean():.2f}", va="center", fontsize=9)
     ax.set(yticks=range(len(searched)), yticklabels=searched, xlim=(-1.03, 1.12), xlabel="metric of the task")
+    ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=len(kinds) + 1, fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(0.1, -0.14), ncols=len(kinds) + 1, fontsize=8)
     return figure

@@ -20,24 +20,9 @@ from ubalkit.experiment import Experiment
 from ubalkit.explanation import Explanation
 from ubalkit.ubal import UBAL
 
-__all__ = [
-    "Task",
-    "classification",
-    "autoassociation",
-    "heteroassociation",
-    "denoising",
-    "binary_patterns",
-    "noisy",
-    "occluded",
-    "explained_variance",
-    "recalled",
-    "judge",
-    "read_by",
-    "margins",
-    "finalists",
-    "moved",
-    "ALL",
-]
+__all__ = ["Task", "ALL", "classification", "autoassociation", "heteroassociation", "denoising"]
+__all__ += ["binary_patterns", "noisy", "occluded", "explained_variance", "recalled", "judge", "read_by"]
+__all__ += ["margins", "finalists", "moved"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +48,8 @@ class Task(Experiment):
 
     def networks(self, table: pd.DataFrame, seeds: Sequence[int]) -> UBAL:
         """Networks side by side, untrained, one for each row of hyperparameters and seed."""
-        beta, gamma_f, gamma_b = np.split(
-            table[spaces.names(self.space)].to_numpy(float),
-            [len(self.layers), 2 * len(self.layers) - 1],
-            axis=1,
-        )
+        depth, values = len(self.layers), table[spaces.names(self.space)].to_numpy(float)
+        beta, gamma_f, gamma_b = np.split(values, [depth, 2 * depth - 1], axis=1)
         return UBAL(self.layers, beta, gamma_f, gamma_b, seed=[int(s) for s in seeds])
 
     def train(self, table: pd.DataFrame, seeds: Sequence[int]) -> UBAL:
@@ -245,14 +227,15 @@ def margins(table: pd.DataFrame) -> pd.DataFrame:
     """By how much each weight matrix keeps from learning its own activity, from UBAL's hyperparameters.
 
     In ΔW_l the forward prediction of the unit that learns has the factor
-    β - γ^F, in ΔM_l its backward prediction has 1 - β - γ^B. Where one is
-    above zero, a unit's activity feeds back on itself.
+    β - γ^F, in ΔM_l its backward prediction has 1 - β - γ^B. Where such a
+    factor is above zero, a unit's activity feeds back on itself.
 
     Returns
     -------
     DataFrame
         A column a matrix, ``W_1`` … (γ^F_l - β_{l+1}) and ``M_1`` …
-        (γ^B_l + β_l - 1), at least -1 and at most 1; above zero is good.
+        (γ^B_l + β_l - 1): these factors with the sign turned, from -1 to 1;
+        above zero is good.
     """
     n = sum(name.startswith("gammaF") for name in table)
     forward = {f"W_{l}": table[f"gammaF_{l}"] - table[f"beta_{l + 1}"] for l in range(1, n + 1)}
