@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             except papermill.PapermillExecutionError as error:
                 parser.exit(2, f"{error.evalue}\n")
             return
-        profile = given.profile or profiles.default()
+        profile = profiles.get(given.profile or profiles.default()).name
         meet(progress=True)
         run(profile, progress=True)
         own(progress=True)
