@@ -21,7 +21,7 @@ def code_of(cells):
     return [c for c in cells if c.cell_type == "code"]
 
 
-ALL = sorted([*pipeline.NOTEBOOKS, pipeline.OWN])
+ALL = sorted([pipeline.FIRST, *pipeline.NOTEBOOKS, pipeline.OWN])
 every_notebook = pytest.mark.parametrize("name", ALL)
 
 
@@ -67,8 +67,8 @@ def test_parameters_are_literals_each_with_its_meaning(name):
         assert isinstance(statement, ast.Assign)
         assert isinstance(statement.value, ast.Constant), f"{line}: an expression, not a literal"
         assert re.search(r"\S  # \S.{8,}", line), f"{line}: no comment that gives the meaning"
-    start = 'source = ""' if name == pipeline.OWN else f'profile_name = "{profiles.default()}"'
-    assert cell.source.startswith(start)
+    starts = {pipeline.FIRST: 'dataset = "digits"', pipeline.OWN: 'source = ""'}
+    assert cell.source.startswith(starts.get(name, f'profile_name = "{profiles.default()}"'))
 
 
 @every_notebook

@@ -263,6 +263,32 @@ def test_the_check_of_outputs_fails_where_an_input_was_damaged(here, tmp_path, d
         assert "Cell outputs differ" in done.stdout
 
 
+# The first chapter
+
+
+def test_the_first_chapter_trains_and_draws_by_its_parameters(home, tmp_path, monkeypatch):
+    shutil.copytree(paths.data("tasks"), tmp_path / "home" / "data" / "tasks")
+    shutil.copytree(home / "notebooks", tmp_path / "home" / "notebooks")
+    monkeypatch.setenv("UBALKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path))
+    executed = pipeline.meet(n_train=300, epochs=3, n_seeds=2, n_members=3)
+    assert executed == tmp_path / "ubal" / "notebooks" / "00_ubal.ipynb"
+    nb = nbformat.read(executed, as_version=4)
+    streams = [o for c in nb.cells for o in c.get("outputs", []) if o.output_type in ("error", "stream")]
+    assert not [o for o in streams if o.output_type == "error" or o.name == "stderr"]
+    assert "classification: 64–100–10, 300 pairs, 3 epochs" in printed(nb)
+    drawn = {"phases", "importances_of_tasks", "results", "learning_curves", "memory", "capacity"}
+    drawn |= {"restored", "generated", "moved", "phases_before"}
+    assert drawn == {path.stem for path in (tmp_path / "ubal" / "figures").glob("*.png")}
+
+
+def test_a_parameter_that_the_first_chapter_lacks_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(ValueError, match=r"00_ubal has no parameter 'data'; it has dataset, n_train"):
+        pipeline.meet(data="mnist")
+    assert not (tmp_path / "runs").exists()
+
+
 # Trials of one's own
 
 

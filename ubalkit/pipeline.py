@@ -14,7 +14,10 @@ from pathlib import Path
 
 from ubalkit import paths, profiles
 
-__all__ = ["NOTEBOOKS", "OWN", "run", "own", "publish"]
+__all__ = ["FIRST", "NOTEBOOKS", "OWN", "meet", "run", "own", "publish"]
+
+#: Meets the model on a data set, not in a profile.
+FIRST = "00_ubal"
 
 NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
 
@@ -67,6 +70,24 @@ def run(
     plan = [_checked(name, {"profile_name": profile, **parameters.get(name, {})}) for name in notebooks]
     folder = paths.writable(paths.runs(profile) / "notebooks")
     return [_execute(source, given, folder, progress) for source, given in plan]
+
+
+def meet(*, progress: bool = False, **parameters) -> Path:
+    """Execute the first chapter, notebook 0; the executed copy, in the runs of ``ubal``.
+
+    Parameters
+    ----------
+    progress : bool
+    **parameters
+        Of the notebook: ``dataset``, ``n_seeds`` and so on.
+
+    Raises
+    ------
+    ValueError
+        For a parameter that the notebook does not have.
+    """
+    source, given = _checked(FIRST, parameters)
+    return _execute(source, given, paths.writable(paths.runs("ubal") / "notebooks"), progress)
 
 
 def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
@@ -161,13 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             except papermill.PapermillExecutionError as error:
                 parser.exit(2, f"{error.evalue}\n")
             return
-        profile = given.profile or profiles.default()
+        profile = profiles.get(given.profile or profiles.default()).name
+        meet(progress=True)
         run(profile, progress=True)
         own(progress=True)
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     if given.publish:
-        for path in [*publish(profile), *publish("svm")]:
+        for path in [*publish("ubal"), *publish(profile), *publish("svm")]:
             print(path)
 
 
