@@ -11,15 +11,12 @@ scikit-learn for digits). ``--profile`` also takes a JSON file of settings, as
 stands beside every table.
 """
 
-import argparse
 import contextlib
 import functools
 import itertools
-import json
 import os
 import pickle
 import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +26,7 @@ import pandas as pd
 import torch
 
 import ubalkit
-from ubalkit import chunks, datasets, examples, executors, observations, paths, profiles
+from ubalkit import chunks, datasets, executors, observations, paths
 from ubalkit import space as spaces
 from ubalkit.executors import one_thread
 from ubalkit.experiment import Experiment
@@ -416,100 +413,10 @@ def provenance(profile: Profile | Experiment, device="cpu", **further) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line: search, then write the table of all that the folder holds; or merge, or verify."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ubalkit.search",
-        description="Search a range of configurations, or merge what several searches found.",
-    )
-    parser.add_argument(
-        "merge",
-        nargs="*",
-        metavar="merge FOLDER",
-        help="join the chunks in these folders, and in the folders within them, rather than search",
-    )
-    parser.add_argument(
-        "--profile",
-        required=True,
-        help=f"one of {', '.join(profiles.NAMES)}, an example ({', '.join(examples.ALL)}), or a JSON file of "
-        "settings",
-    )
-    parser.add_argument("--first", type=int, default=0, help="index of the first configuration")
-    parser.add_argument("--count", type=int, help="how many; the profile's number by default")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", default="float32", help="of matrix products: float32, or tf32 on cuda")
-    parser.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
-    parser.add_argument(
-        "--dask", default="", metavar="ADDRESS", help="of a Dask scheduler whose workers search"
-    )
-    parser.add_argument("--chunk", type=int, help="networks side by side")
-    parser.add_argument("--out", type=Path, help="folder of the chunks and the table")
-    parser.add_argument(
-        "--verify", type=int, metavar="N", help="train N recorded rows again, compare, and search nothing"
-    )
-    given = parser.parse_args(arguments)
-    if given.merge[:1] not in ([], ["merge"]) or len(given.merge) == 1:
-        parser.error("merge takes the folders to merge: merge FOLDER …")
-    try:
-        example = examples.ALL.get(given.profile)
-        profile = example() if example else profiles.find(given.profile)
-        if given.merge:
-            parser.exit(_merge(profile, [Path(f) for f in given.merge[1:]], given))
-        if given.verify is not None:
-            parser.exit(_verify(profile, given))
-        _search(profile, given)
-    except KeyboardInterrupt as stopped:
-        parser.exit(130, f"{stopped}\n")
-    except (ValueError, FileNotFoundError, executors.Lost) as error:
-        parser.exit(2, f"{error}\n")
+    """The command line; see `ubalkit.commands`."""
+    from ubalkit import commands  # which needs this module
 
-
-def _search(profile: Profile | Experiment, given: argparse.Namespace) -> None:
-    out = given.out or paths.runs(profile.name)
-    start = time.perf_counter()
-    with executors.connected(given.dask) as client:
-        run(
-            profile,
-            given.count,
-            first=given.first,
-            folder=out / "chunks",
-            workers=given.workers,
-            client=client,
-            chunk=given.chunk,
-            device=given.device,
-            precision=given.precision,
-        )
-    seconds = round(time.perf_counter() - start, 1)
-    about = provenance(profile, given.device, precision=given.precision, seconds_of_last_piece=seconds)
-    table = chunks.read(out / "chunks", profile)
-    observations.write(table, out / "observations.csv", **about)
-    print(f"{len(table)} configurations in {out / 'observations.csv'}; this piece took {seconds} s.")
-
-
-def _verify(profile: Profile, given: argparse.Namespace) -> int:
-    table = observations.read((given.out or paths.data(profile.name)) / "observations.csv", profile)
-    compared = verify(profile, table, given.verify, seed=int(time.time()), device=given.device)
-    print(compared.to_string())
-    # One in ten may stray; see TOLERANCE.
-    return 0 if compared["holds"].mean() >= 2 / 3 else 1
-
-
-def _merge(profile: Profile | Experiment, folders: Sequence[Path], given: argparse.Namespace) -> int:
-    merged = chunks.merge(folders, profile)
-    if merged.table.empty:
-        raise ValueError(f"No chunk files in {', '.join(map(str, folders))}.")
-    table = observations.check(merged.table, profile)
-    made = [json.loads(p.read_text()) for f in folders for p in sorted(f.rglob("observations.json"))]
-    origin = ("ubalkit", "python", "versions", "device", "precision")
-    parts = [{key: part.get(key) for key in origin} for part in made]
-    about = provenance(profile, made_by=[part for k, part in enumerate(parts) if part not in parts[:k]])
-    out = paths.writable(given.out or paths.runs(profile.name)) / "observations.csv"
-    observations.write(table, out, **about)
-    missing = merged.missing(given.count or profile.n_configurations)
-    print(f"{len(table)} configurations in {out}.")
-    for name, found in (("missing", missing), ("twice", merged.twice), ("in conflict", merged.conflicts)):
-        if found:
-            print(f"{name}: {len(found)} ({chunks.ranges(found)})")
-    return 1 if missing or merged.conflicts else 0
+    commands.main(arguments)
 
 
 if __name__ == "__main__":
