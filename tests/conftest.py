@@ -1,8 +1,25 @@
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, configuration, settings
 
 # The networks of the tests are tiny: threads would wait for each other far longer than they compute.
 torch.set_num_threads(1)
+
+# The same examples in every run and nothing kept in the tree. For examples never tried before:
+# pytest --hypothesis-profile=new, which prints how to repeat what fails.
+configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir(), "ubalkit-hypothesis"))
+SHARED = {
+    "database": None,
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    "phases": [Phase.explicit, Phase.generate, Phase.shrink],
+}
+settings.register_profile("same", derandomize=True, **SHARED)
+settings.register_profile("new", print_blob=True, **SHARED)
+settings.load_profile("same")
 
 
 @pytest.fixture

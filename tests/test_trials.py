@@ -313,9 +313,9 @@ def test_two_columns_of_one_name_are_refused(frame):
 
 
 def test_odd_names_and_types_are_harmless(frame):
-    odd = {"lr": '=cmd|"a\n', "kind": 7, "depth": " é;,"}
+    odd = {"lr": '=cmd|"a', "kind": 7, "depth": " é;,"}
     found = trials.from_frame(frame.rename(columns=odd).convert_dtypes(), "acc")
-    assert spaces.names(found.space) == ['=cmd|"a\n', " é;,", "7", "bias"]
+    assert spaces.names(found.space) == ['=cmd|"a', " é;,", "7", "bias"]
     assert len(spaces.to_unit(found.space, found.table)) == 30
 
 

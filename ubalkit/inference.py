@@ -124,7 +124,7 @@ def _guess(name, values, table):
     elif table and words:
         many = 2 * len(words) <= len(present) or len(set(words)) > max(_MANY, len(present) / 2)
         if many or any(re.fullmatch(r"[-+]?\d+,\d+", word) for word in words):
-            what = f"{name} holds {words[0]!r} and {len(set(words)) - 1} other texts"
+            what = f"{name} holds {words[0]!r:.60} and {len(set(words)) - 1} other texts"
             raise ValueError(f"{what}: correct it, state its choices in space, or name hyperparameters.")
     choices = sorted(set(present), key=lambda v: (type(v).__name__, v))
     return choices if len(choices) > 1 else choices[0]
@@ -154,7 +154,8 @@ def _hyperparameter(name, spec, values, position):
             return Constant(name, *choices, meta=meta) if one else cs.Categorical(name, choices, meta=meta)
         low, high, step = spec if len(spec) == 3 else (*spec, None)
         log, steps = step == "log", 0 if step in (None, "log") else (high - low) / step + 1e-9
-        if not (low < high and math.isfinite(low + high) and steps >= 0):
+        # ConfigSpace multiplies a bound by 1e13 to round it.
+        if not (low < high and math.isfinite(1e15 * (abs(low) + abs(high))) and steps >= 0):
             raise ValueError
         if 0 < steps < _MANY:
             grid = [round(low + step * k, 12) for k in range(int(steps) + 1)]
@@ -164,7 +165,7 @@ def _hyperparameter(name, spec, values, position):
         return (cs.Integer if whole else cs.Float)(name, (low, high), log=log, meta=meta)
     except (ValueError, TypeError, ArithmeticError) as error:
         meant = "(low, high), (low, high, 'log'), (low, high, step), a list of choices that differ, one value"
-        raise ValueError(f"{name}: {spec!r} is none of {meant}.") from error
+        raise ValueError(f"{name}: {spec!r:.60} is none of {meant}.") from error
 
 
 def _column(hp, values, rows):
@@ -180,7 +181,9 @@ def _column(hp, values, rows):
             inside = min(max(number, hp.lower), hp.upper)
             found = [inside] if abs(inside - number) < 1e-12 and (not whole or inside % 1 == 0) else []
         if not found and value == value:
-            raise ValueError(f"Trial {row} has {hp.name} = {value!r}, which lies outside its space: {hp}.")
+            raise ValueError(
+                f"Trial {row} has {hp.name} = {value!r:.60}, which lies outside its space: {hp!s:.150}."
+            )
         taken.append(found[0] if found else value)
     taken = pd.Series(taken, rows, dtype=object)
     kind = object if choices else "int64" if whole and not taken.isna().any() else float
@@ -207,11 +210,14 @@ def cell(value):
 def as_number(value):
     """The number that a value is or spells; None for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
+        # Beyond 64 bits a whole number is one of many that look alike; beyond 1024 it is too large.
+        if isinstance(value, float) or value.bit_length() < 63:
+            return value
+        return float(value) if value.bit_length() < 1024 else math.inf if value > 0 else -math.inf
     # Python reads 1_000 as a number; nobody who writes a table does.
     for kind in (int, float) if isinstance(value, str) and "_" not in value else ():
         with contextlib.suppress(ValueError):
-            return kind(value)
+            return as_number(kind(value))
     return None
 
 

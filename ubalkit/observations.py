@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer
 
-from ubalkit import experiment, profiles
+from ubalkit import experiment, paths, profiles
 from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
+from ubalkit.inference import as_number, plain
 from ubalkit.profiles import METRICS, Profile
 from ubalkit.trials import from_csv, from_frame, from_optuna, from_sklearn
 
@@ -40,7 +42,10 @@ def to_text(table: pd.DataFrame) -> str:
 def from_text(text: str) -> pd.DataFrame:
     """A table from CSV, to the last bit as it was."""
     # Python's parser reads floats back to the last bit in every version of pandas.
-    return pd.read_csv(io.StringIO(text), index_col="index", engine="python")
+    try:
+        return pd.read_csv(io.StringIO(text), index_col="index", engine="python")
+    except Exception as error:  # of its parser, its reader, or what it makes of them
+        raise ValueError(f"This is no table of observations ({error!r:.150}).") from error
 
 
 def sha256(text: str) -> str:
@@ -89,15 +94,19 @@ def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
     missing = [c for c in [*names, *profile.metrics, "status"] if c not in table]
     if missing:
         raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
+    if not table.columns.is_unique or not all(is_integer(i) and 0 <= i < 2**63 for i in table.index):
+        raise ValueError(
+            "The columns of the table must differ, and its index must hold whole numbers from 0."
+        )
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise ValueError(f"The table of observations holds the index {twice[0]} more than once.")
-    unknown = set(table["status"]) - {"ok", "failed"}
+    unknown = [word for word in table["status"] if str(word) not in ("ok", "failed")]
     if unknown:
-        raise ValueError(f"status = {unknown.pop()!r}; ok and failed are allowed.")
+        raise ValueError(f"status = {unknown[0]!r:.60}; ok and failed are allowed.")
     ok = table[table["status"] == "ok"]
     for column in profile.metrics:
-        values = pd.to_numeric(ok[column], errors="coerce")
+        values = pd.Series(_numbers(ok[column]), ok.index)
         if values.isna().any():
             row = values.index[values.isna()][0]
             raise ValueError(f"Row {row} has no number for {column} though its status is ok.")
@@ -116,10 +125,14 @@ def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
 
 
 def _same(read: pd.Series, drawn: pd.Series) -> np.ndarray:
-    numbers = [pd.to_numeric(values, errors="coerce").to_numpy(float) for values in (read, drawn)]
-    words = [values.astype(str).to_numpy() for values in (read, drawn)]
+    numbers = [_numbers(values) for values in (read, drawn)]
+    words = [np.array([str(value) for value in values], dtype=object) for values in (read, drawn)]
     absent = (read.isna() & drawn.isna()).to_numpy()
     return np.isclose(*numbers, rtol=1e-9, atol=1e-9) | (words[0] == words[1]) | absent
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    return np.array([as_number(plain(value)) for value in values], dtype=float)
 
 
 def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
@@ -132,7 +145,7 @@ def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
     """
     if metric not in table:
         known = [c for c in table if c in METRICS] or list(table.select_dtypes("number")) or list(METRICS)
-        raise ValueError(f"Unknown metric {metric!r}; the table has {', '.join(known)}.")
+        raise ValueError(f"Unknown metric {metric!r:.60}; the table has {', '.join(map(str, known)):.200}.")
     return table[metric]
 
 
@@ -178,14 +191,12 @@ def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFram
     """
     if not path.is_file():
         raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
-    text = path.read_text(encoding="utf-8")
+    # What is not UTF-8 has another SHA-256 than what was written.
+    text = path.read_text(encoding="utf-8", errors="replace")
     about_file = path.with_suffix(".json")
     if not about_file.is_file():
         raise ValueError(f"{about_file.name} is missing beside {path}: what made the table is unknown.")
-    try:
-        about = json.loads(about_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{about_file} is damaged: it is not JSON ({error}).") from error
+    about = paths.read_json(about_file)
     if about.get("sha256") != sha256(text):
         raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
     table = from_text(text)

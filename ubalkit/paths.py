@@ -5,10 +5,12 @@ Three environment variables move things: ``UBALKIT_HOME`` (the repository),
 folder that holds ``MNIST/raw``, as torchvision lays it out).
 """
 
+import json
 import os
+import re
 from pathlib import Path
 
-__all__ = ["home", "data", "figures", "notebooks", "runs", "mnist", "writable"]
+__all__ = ["home", "data", "figures", "notebooks", "runs", "mnist", "writable", "read_json"]
 
 
 def home() -> Path:
@@ -18,7 +20,7 @@ def home() -> Path:
 
 def data(profile: str = "") -> Path:
     """Recorded observations: committed, read only by the code."""
-    return home() / "data" / profile
+    return home() / "data" / _folder(profile)
 
 
 def figures() -> Path:
@@ -33,7 +35,17 @@ def notebooks() -> Path:
 
 def runs(profile: str = "") -> Path:
     """What runs of a profile write: observations, frames, figures, executed notebooks."""
-    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").resolve() / profile
+    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").resolve() / _folder(profile)
+
+
+def _folder(name: str) -> str:
+    # A name is a folder in ours, never a way out of it.
+    if name != "" and not (isinstance(name, str) and re.fullmatch(r"\w[\w .+-]{0,99}", name)):
+        raise ValueError(
+            f"The name {name!r:.60} cannot be that of a folder: up to 100 letters, digits, spaces and any of "
+            "_ . + - are allowed, a letter or digit first."
+        )
+    return name
 
 
 def mnist() -> Path:
@@ -60,3 +72,20 @@ def writable(folder: Path) -> Path:
             "name another one or set UBALKIT_RUNS."
         ) from error
     return folder
+
+
+def read_json(path: Path) -> dict:
+    """The plain values that a JSON file holds by name.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: it is not JSON ({error!s:.100}).") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged: its JSON is no object.")
+    return found

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ConfigSpace import ConfigurationSpace
@@ -29,6 +29,17 @@ _NEUTRAL = {
     "live",
 }
 _NEUTRAL |= {"space"}
+
+# What a setting of each type may be; type rather than isinstance, for True is no number.
+_RIGHT = {
+    str: lambda v: isinstance(v, str),
+    bool: lambda v: isinstance(v, bool),
+    int: lambda v: type(v) is int and v >= 0,
+    int | None: lambda v: v is None or (type(v) is int and v > 0),
+    float: lambda v: type(v) in (int, float) and 0 <= v < 1e38,
+    tuple[int, ...]: lambda v: isinstance(v, tuple) and all(type(n) is int and n > 0 for n in v),
+    ConfigurationSpace: lambda v: isinstance(v, ConfigurationSpace),
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,12 @@ class Profile:
     live : bool
         Whether the notebooks train the networks; otherwise they read the
         observations recorded in ``data``.
+
+    Raises
+    ------
+    ValueError
+        For a setting of another type, or a number below 0, or 0 of what is
+        needed.
     """
 
     name: str
@@ -89,6 +106,13 @@ class Profile:
     n_members: int = 10
     live: bool = False
 
+    def __post_init__(self):
+        for f in fields(self):
+            value = getattr(self, f.name)
+            none = f.type is int and value == 0 and f.name not in ("epochs", "seed")
+            if none or not _RIGHT[f.type](value):
+                raise ValueError(f"{f.name} = {value!r:.60} is no such setting of a profile.")
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics: `METRICS`."""
@@ -103,7 +127,7 @@ class Profile:
 
     def settings(self) -> dict:
         """The settings as plain values, for files that say what made them; see `from_settings`."""
-        plain = asdict(replace(self, space=None))
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**plain, "space": spaces.plain(self.space), "fingerprint": self.fingerprint}
 
 
@@ -159,17 +183,25 @@ def default() -> str:
     """
     for name in ("paper", "compact"):
         about = paths.data(name) / "observations.json"
-        if about.is_file() and json.loads(about.read_text(encoding="utf-8"))["rows"] >= 1000:
+        if about.is_file() and paths.read_json(about)["rows"] >= 1000:
             return name
     return "digits"
 
 
 def from_settings(settings: Mapping) -> Profile:
-    """The profile that a file's settings describe; other entries of the file are passed over."""
-    known = {
-        f.name: settings[f.name] for f in fields(Profile) if f.name in settings or f.name not in _NEUTRAL
-    }
-    return Profile(**{**known, "hidden": tuple(known["hidden"]), "space": spaces.from_plain(known["space"])})
+    """The profile that a file's settings describe; other entries of the file are passed over.
+
+    Raises
+    ------
+    ValueError
+        If a setting is missing or is none.
+    """
+    needed = {f.name for f in fields(Profile) if f.name not in _NEUTRAL} | {"name", "space"}
+    if missing := sorted(needed - set(settings)):
+        raise ValueError(f"The settings of a profile lack {', '.join(missing)}.")
+    known = {f.name: settings[f.name] for f in fields(Profile) if f.name in settings}
+    hidden = tuple(known["hidden"]) if isinstance(known["hidden"], (list, tuple)) else known["hidden"]
+    return Profile(**{**known, "hidden": hidden, "space": spaces.from_plain(known["space"])})
 
 
 def get(name: str) -> Profile:
@@ -181,7 +213,7 @@ def get(name: str) -> Profile:
         For an unknown name.
     """
     if name not in _PROFILES:
-        raise ValueError(f"Unknown profile {name!r}; there are {', '.join(NAMES)}.")
+        raise ValueError(f"Unknown profile {name!r:.60}; there are {', '.join(NAMES)}.")
     return _PROFILES[name]
 
 
@@ -198,6 +230,6 @@ def find(name: str) -> Profile:
     if not name.endswith(".json"):
         return get(name)
     try:
-        return from_settings(json.loads(Path(name).read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
-        raise ValueError(f"{name} holds no settings of a profile ({error!r}).") from error
+        return from_settings(paths.read_json(Path(name)))
+    except (ValueError, IsADirectoryError) as error:
+        raise ValueError(f"{name!s:.100} holds no settings of a profile ({error!s:.200})") from error

@@ -139,7 +139,7 @@ def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
             columns[name] = [hp.value] * len(unit)
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
         columns[name] = _to_value(space[name], u)
-    table = pd.DataFrame(columns)
+    table = pd.DataFrame(columns, range(len(unit)))
     on = _vectors(space, unit)[1] if space.conditions else {}
     for name in on:
         if space.parent_conditions_of[name]:
@@ -334,9 +334,20 @@ def plain(space: ConfigurationSpace) -> dict:
 
 
 def from_plain(plain: Mapping) -> ConfigurationSpace:
-    """The space that `plain` wrote."""
-    # A copy: ConfigSpace takes apart what it reads.
-    return ConfigurationSpace.from_serialized_dict(copy.deepcopy(dict(plain)))
+    """The space that `plain` wrote.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    try:
+        # A copy: ConfigSpace takes apart what it reads.
+        space = ConfigurationSpace.from_serialized_dict(copy.deepcopy(dict(plain)))
+        names(space)
+        return space
+    except Exception as error:  # whatever the library stumbles over
+        raise ValueError(f"This describes no space of hyperparameters ({error!r:.200}).") from error
 
 
 def describe(space: ConfigurationSpace) -> pd.Series:

@@ -27,6 +27,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,17 +118,18 @@ def from_frame(
     columns = {}
     for k, name in enumerate(map(str, frame)):
         if name in columns:
-            raise ValueError(f"The table has two columns {name!r}.")
+            raise ValueError(f"The table has two columns {name!r:.60}.")
         columns[name] = [cell(value) for value in frame.iloc[:, k]]
+    _named(columns)
     index = frame.index if frame.index.name == "index" else columns.pop("index", range(len(frame)))
     numbers = [as_number(plain(number)) for number in index]
     status = status or ("status" if "status" in columns else None)
     if status is not None and status not in columns:
-        raise ValueError(f"The table has no column {status!r}; it has {', '.join(columns)}.")
+        raise ValueError(f"The table has no column {status!r:.60}; it has {', '.join(columns):.200}.")
     words = [str(word).lower() for word in columns.pop(status, ["ok"] * len(frame))]
     if unknown := sorted(set(words) - set(_STATUS)):
         raise ValueError(
-            f"{status} holds {unknown[0]!r}, which is no status; known are {', '.join(_STATUS)}."
+            f"{status} holds {unknown[0]!r:.60}, which is no status; known are {', '.join(_STATUS)}."
         )
     states = [_STATUS[word] for word in words]
     return _trials(columns, metric, direction, space, hyperparameters, states, numbers, table=True)
@@ -160,11 +162,11 @@ def from_csv(path: str | Path, metric, **options) -> Trials:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no table of trials at {path}.")
-    wanted, tables = {metric} if isinstance(metric, str) else set(metric), []
+    wanted, tables = set(_texts("metric", metric)), []
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         for delimiter in ",;\t":
-            rows = csv.reader(io.StringIO(text), delimiter=delimiter)
+            rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
             tables.append([[cell.strip() for cell in row] for row in rows if any(row)])
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
@@ -341,17 +343,22 @@ def to_deepcave(trials: Trials, folder: str | Path) -> None:
 
 def _trials(columns, metric, direction, space, names, states, numbers, table=False, declared=(), found=()):
     """The common way of all sources: columns of plain values, NaN where missing; a state a row."""
-    metrics = [metric] if isinstance(metric, str) else list(metric)
-    directions = [direction] * len(metrics) if isinstance(direction, str) else list(direction)
-    if len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
-        raise ValueError(f"The direction {direction!r} is not maximize or minimize, once or for each metric.")
+    _named(columns)
+    metrics = _texts("metric", metric)
+    directions = [direction] * len(metrics) if isinstance(direction, str) else _texts("direction", direction)
+    if not (space is None or isinstance(space, (Mapping, ConfigurationSpace))):
+        raise ValueError(f"space = {space!r:.60} is neither a space nor a mapping by name.")
+    if not metrics or len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
+        raise ValueError(
+            f"The direction {direction!r:.60} is not maximize or minimize, once or for each metric."
+        )
     if isinstance(space, ConfigurationSpace):
         names = [n for n in spaces.names(space) if n in columns or not isinstance(space[n], Constant)]
-    names = list(names or [n for n in columns if n not in metrics])
+    names = _texts("hyperparameters", names or [n for n in columns if n not in metrics])
     given = [] if isinstance(space, ConfigurationSpace) else space or []
     for name in [*metrics, *names, *given]:
         if name not in columns or (name in given and name not in names):
-            raise ValueError(f"There is no column {name!r} to use; there are {', '.join(columns)}.")
+            raise ValueError(f"There is no column {name!r:.60} to use; there are {', '.join(columns):.200}.")
         if name in ("status", "index") or (name in names and name in metrics):
             raise ValueError(f"The name {name!r} has a meaning of its own here: rename this column.")
     rows = pd.Index(numbers, name="index", dtype=object)
@@ -395,11 +402,27 @@ def _trials(columns, metric, direction, space, names, states, numbers, table=Fal
     return Trials(whole, space, dict(zip(metrics, directions)), report)
 
 
+def _texts(what, given):
+    given = [given] if isinstance(given, str) or not np.iterable(given) else list(given)
+    if not all(isinstance(text, str) for text in given):
+        raise ValueError(f"{what} = {given!r:.60}; one text or several are needed.")
+    return given
+
+
+def _named(names):
+    # They become axes of figures, lines of reports and words of sentences.
+    for name in names:
+        if not (0 < len(name) <= 100 and name.isprintable()):
+            raise ValueError(
+                f"A column is named {name!r:.60}; a name has 1 to 100 characters, all printable."
+            )
+
+
 def _numbers(name, values, rows):
     numbers = [MISSING if v is None else as_number(v) for v in values]
     if None in numbers:
         k = numbers.index(None)
-        raise ValueError(f"Trial {rows[k]} has {name} = {values[k]!r}, which is not a number.")
+        raise ValueError(f"Trial {rows[k]} has {name} = {values[k]!r:.60}, which is not a number.")
     return pd.Series(numbers, rows, dtype=float)
 
 
@@ -407,7 +430,7 @@ def _load(url, study_name):
     import optuna
 
     # SQLite would make the file that is missing.
-    if url.startswith("sqlite:///") and not Path(url[10:].split("?")[0]).is_file():
+    if url.startswith("sqlite") and not Path(url.partition("://")[2][1:].split("?")[0]).is_file():
         raise ValueError(f"There is no study at {url}.")
     try:
         return optuna.load_study(study_name=study_name, storage=url)
