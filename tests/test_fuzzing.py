@@ -84,7 +84,7 @@ TYPES = ["category", "Int64", "Float64", "boolean", "string", "datetime64[ns]", 
 
 @st.composite
 def columns(draw):
-    """Names, and as many lists of cells: a table that makes sense but for a few things, or one that need not."""
+    """Names, and as many lists of cells: a table that makes sense but for a few things, or need not."""
     sound = draw(st.integers(0, 3)) > 0
     n = draw(st.integers(5, 12) if sound else st.integers(0, 6))
     if sound:
@@ -109,7 +109,7 @@ def frames(draw):
     for values in cells:
         made = pd.Series([None] * len(values), dtype=object)
         for k, value in enumerate(values):
-            made.iat[k] = value
+            made.iloc[k] = value
         try:
             made = made.astype(draw(st.sampled_from([object] * 8 + TYPES)))
         except Exception:
@@ -287,7 +287,7 @@ def tables(draw):
         what = draw(st.sampled_from(["cell", "column", "index", "drop", "name", "twice", "rows"]))
         k = draw(st.integers(0, table.shape[1] - 1)) if table.shape[1] else 0
         if what == "cell" and table.size:
-            table.iat[draw(st.integers(0, len(table) - 1)), k] = draw(odd)
+            table.iloc[draw(st.integers(0, len(table) - 1)), k] = draw(odd)
         elif what == "column":
             table = table.assign(**{table.columns[k]: draw(plain_cells)})
         elif what == "index":
