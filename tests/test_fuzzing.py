@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pandas as pd
-from fuzzing import as_file, damaged, fuzz, odd, refusals, words
+from fuzzing import EXAMPLES, as_file, damaged, fuzz, odd, refusals, words
 from hypothesis import strategies as st
 
 from ubalkit import chunks, observations, profiles, search, trials
@@ -109,7 +109,7 @@ def frames(draw):
     for values in cells:
         made = pd.Series([None] * len(values), dtype=object)
         for k, value in enumerate(values):
-            made.iloc[k] = value
+            made.iat[k] = value  # noqa: PD009  (a cell, whatever it holds)
         try:
             made = made.astype(draw(st.sampled_from([object] * 8 + TYPES)))
         except Exception:
@@ -157,7 +157,7 @@ GOOD = pd.DataFrame({"lr": np.geomspace(1e-4, 1, 12), "a": [1, 2, 3] * 4, "b": [
 GOOD = GOOD.assign(y=np.arange(12.0) ** 2, status="ok")
 
 
-@fuzz(quick=40, slow=1000, metric=st.just("y") | st.just("y") | column_names | odd, options=options)
+@fuzz(quick=40, slow=1500, metric=st.just("y") | st.just("y") | column_names | odd, options=options)
 def test_options_that_make_no_sense_are_refused(metric, options):
     with refusals():
         found = trials.from_frame(GOOD, metric, **options)
@@ -168,7 +168,7 @@ def test_options_that_make_no_sense_are_refused(metric, options):
 
 @fuzz(
     quick=40,
-    slow=1000,
+    slow=1500,
     table=columns(),
     how=st.tuples(st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"])),
 )
@@ -191,7 +191,7 @@ encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"
 
 @fuzz(
     quick=40,
-    slow=1000,
+    slow=1500,
     data=st.binary(max_size=200)
     | words.map(str.encode)
     | damaged(TABLE)
@@ -240,7 +240,7 @@ def assert_observed(table):
     pd.testing.assert_frame_equal(table, OBSERVED, check_exact=True, check_dtype=False)
 
 
-@fuzz(quick=40, slow=1000, about=as_file(ABOUT), text=st.just(CSV.encode()) | damaged(CSV))
+@fuzz(quick=40, slow=1500, about=as_file(ABOUT), text=st.just(CSV.encode()) | damaged(CSV))
 def test_a_recorded_table_that_was_changed_is_refused_or_the_same(folder, about, text):
     path = folder / "observations.csv"
     path.write_bytes(text)
@@ -287,7 +287,7 @@ def tables(draw):
         what = draw(st.sampled_from(["cell", "column", "index", "drop", "name", "twice", "rows"]))
         k = draw(st.integers(0, table.shape[1] - 1)) if table.shape[1] else 0
         if what == "cell" and table.size:
-            table.iloc[draw(st.integers(0, len(table) - 1)), k] = draw(odd)
+            table.iat[draw(st.integers(0, len(table) - 1)), k] = draw(odd)  # noqa: PD009
         elif what == "column":
             table = table.assign(**{table.columns[k]: draw(plain_cells)})
         elif what == "index":
@@ -312,3 +312,7 @@ def test_a_table_passes_the_check_if_its_rows_are_the_profiles(table):
         assert observations.check(table, PROFILE) is table
         drawn = search.configurations(PROFILE, table.index)
         np.testing.assert_allclose(table[list(drawn)].astype(float), drawn, rtol=1e-9, atol=1e-9)
+
+
+def test_the_slow_run_makes_ten_thousand_examples():
+    assert sum(EXAMPLES.values()) >= 10_000

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from ConfigSpace import ConfigurationSpace
 
 from ubalkit import chunks, observations, profiles, search
 
@@ -199,3 +200,9 @@ def test_overlapping_chunks_give_each_row_once(table, tmp_path):
 
 def test_an_empty_folder_holds_no_rows(tmp_path):
     assert chunks.read(tmp_path, PROFILE).empty
+
+
+def test_a_table_of_no_hyperparameters_is_refused(table):
+    # Found by random input: settings whose space had lost its hyperparameters.
+    with pytest.raises(ValueError, match="The space of 'ci' holds no hyperparameter"):
+        observations.check(table, replace(PROFILE, space=ConfigurationSpace()))

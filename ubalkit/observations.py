@@ -92,6 +92,8 @@ def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
     """
     names = spaces.names(profile.space)
     missing = [c for c in [*names, *profile.metrics, "status"] if c not in table]
+    if not names:
+        raise ValueError(f"The space of {profile.name!r} holds no hyperparameter.")
     if missing:
         raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
     if not table.columns.is_unique or not all(is_integer(i) and 0 <= i < 2**63 for i in table.index):
