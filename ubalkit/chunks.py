@@ -63,10 +63,6 @@ def held(folder: Path) -> Iterator[None]:
         raise ValueError(
             f"Another search is writing to {folder}; wait for it, or search in another folder and merge."
         ) from None
-    except NotImplementedError:
-        warnings.warn(
-            f"{folder} cannot be locked there; see that no other search writes to it.", stacklevel=3
-        )
     try:
         # What a search that was killed had begun to write.
         for draft in folder.glob(".*.chunk.json.*"):

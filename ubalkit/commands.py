@@ -1,7 +1,6 @@
 """The command line of the search: search, verify what is recorded, merge what several searches found."""
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +95,7 @@ def _merge(profile: Profile | Experiment, folders: Sequence[Path], given: argpar
     if merged.table.empty:
         raise ValueError(f"No chunk files in {', '.join(map(str, folders))}.")
     table = observations.check(merged.table, profile)
-    made = [json.loads(p.read_text()) for f in folders for p in sorted(f.rglob("observations.json"))]
+    made = [paths.read_json(p) for f in folders for p in sorted(f.rglob("observations.json"))]
     origin = ("ubalkit", "python", "versions", "device", "precision")
     parts = [{key: part.get(key) for key in origin} for part in made]
     about = search.provenance(

@@ -128,7 +128,8 @@ def on_cluster(
     Raises
     ------
     Lost
-        If the scheduler is gone, or three workers in turn die of one piece.
+        If the scheduler is gone, or more workers in turn die of one piece than
+        Dask allows (``distributed.scheduler.allowed-failures``, 3 by default).
     ValueError
         If a GPU is needed and no worker offers one.
     """

@@ -89,13 +89,12 @@ class GeneRec:
         (hidden, output), plus = self.settle(x), self.clamped(x, y)
         error, rate = y - output, self.learning_rate
         forward = plus.T @ y - hidden.T @ output if self.symmetric else hidden.T @ error
-        backward = output.T @ (plus - hidden)
         self.W += rate * x.T @ (plus - hidden)
         self.b += rate * (plus - hidden).sum(0)
         self.U += rate * forward
         self.c += rate * error.sum(0)
         if not self.symmetric:
-            self.V += rate * backward
+            self.V += rate * output.T @ (plus - hidden)
 
     def associate(self, x: Tensor, y: Tensor, *, epochs: int = 30, batch_size: int = 8) -> "GeneRec":
         """Train on pairs in an order shuffled anew each epoch; itself."""

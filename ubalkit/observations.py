@@ -53,7 +53,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all.
 
     Raises
@@ -64,8 +64,8 @@ def write_atomically(path: Path, text: str) -> None:
     # A reader, or a kill, sees the old file or the new one, nothing between.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with draft.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
@@ -127,13 +127,16 @@ def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
 
 
 def _same(read: pd.Series, drawn: pd.Series) -> np.ndarray:
-    numbers = [_numbers(values) for values in (read, drawn)]
-    words = [np.array([str(value) for value in values], dtype=object) for values in (read, drawn)]
-    absent = (read.isna() & drawn.isna()).to_numpy()
-    return np.isclose(*numbers, rtol=1e-9, atol=1e-9) | (words[0] == words[1]) | absent
+    same = np.isclose(_numbers(read), _numbers(drawn), rtol=1e-9, atol=1e-9)
+    same |= (read.isna() & drawn.isna()).to_numpy()
+    if not same.all():
+        same |= [str(a) == str(b) for a, b in zip(read, drawn)]
+    return same
 
 
 def _numbers(values: pd.Series) -> np.ndarray:
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf":  # most are, in large tables
+        return values.to_numpy(float)
     return np.array([as_number(plain(value)) for value in values], dtype=float)
 
 

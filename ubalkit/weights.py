@@ -4,10 +4,8 @@ Nothing in the file is code: a file from elsewhere can be refused, but it
 cannot run anything.
 """
 
-import contextlib
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 import ubalkit
+from ubalkit.observations import write_atomically
 from ubalkit.ubal import UBAL
 
 __all__ = ["save", "load", "VERSION"]
@@ -51,25 +50,13 @@ def save(net: UBAL, path: str | Path) -> None:
     ValueError
         If the file cannot be written.
     """
-    path = Path(path)
     tensors = {f"{side}.{l}": w.cpu() for side in "WM" for l, w in enumerate(getattr(net, side))}
     tensors["generators"] = torch.stack([g.get_state() for g in net._generators])
     about = {"version": VERSION, "ubalkit": ubalkit.__version__, "layers": net.layers, "seeds": net.seeds}
     about["dtype"] = next(name for name, dtype in _DTYPES.items() if dtype == net.dtype)
     about |= {name: getattr(net, name) for name in _NUMBERS}
     about |= {name: getattr(net, name).tolist() for name in _LISTS}
-    whole = to_bytes(tensors, {"ubal": json.dumps(about)})
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(whole)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise ValueError(f"{path} could not be written ({error.strerror}).") from error
+    write_atomically(Path(path), to_bytes(tensors, {"ubal": json.dumps(about)}))
 
 
 def load(path: str | Path, *, layers: Sequence[int] | None = None, device="cpu") -> UBAL:
