@@ -367,12 +367,17 @@ from ubalkit import search
 from ubalkit.experiment import Experiment
 
 def objective(configuration, seed):
-    pathlib.Path({str(tmp_path)!r}, "process-%d" % os.getpid()).touch()
-    time.sleep(0.02)
+    here = pathlib.Path({str(tmp_path)!r})
+    (here / ("process-%d" % os.getpid())).touch()
+    while len(list(here.glob("process-*"))) < 2:
+        time.sleep(0.01)
+    if configuration["x"] == hangs:
+        time.sleep(600)
     return configuration["x"]
 
 space = ConfigurationSpace(space={{"x": Float("x", (0.0, 1.0))}})
-experiment = Experiment("toy", objective, space, {{"loss": "minimize"}}, n_configurations=100_000)
+experiment = Experiment("toy", objective, space, {{"loss": "minimize"}}, n_configurations=2)
+hangs = search.configurations(experiment, [1])["x"].item()
 try:
     search.run(experiment, folder=pathlib.Path({str(tmp_path / "chunks")!r}), workers=2, progress=False)
 except KeyboardInterrupt as stopped:
@@ -382,11 +387,12 @@ except KeyboardInterrupt as stopped:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(start, **pipes, start_new_session=True) as process:
         try:
-            until(lambda: len(list(tmp_path.glob("process-*"))) == 2, "The processes did not begin.")
+            # One process is in the middle of its chunk then, the other waits for a further one.
+            until(lambda: chunk_files(tmp_path / "chunks"), "The processes did not begin.")
         finally:
             os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert out.startswith("Stopped. ") and out.count("\n") == 1
+    assert out.startswith("Stopped. 1 of 2 ") and out.count("\n") == 1
     assert err == ""
 
 
