@@ -204,6 +204,7 @@ def test_a_gpu_is_asked_for_where_a_worker_offers_one_and_one_chunk_at_a_time(tm
         with subprocess.Popen(
             [sys.executable, "-m", "dask", "worker", address, *options],
             cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "2"},
             stderr=subprocess.DEVNULL,
         ) as process:
             try:
