@@ -16,7 +16,7 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 
-from ubalkit import decomposition, uncertainty
+from ubalkit import decomposition, inputs, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 
@@ -110,9 +110,9 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     ValueError
         For `low` outside (0, 1).
     """
-    if not 0 < low < 1:
-        raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
-    space, sign = attribution.ensemble.space, _sign(attribution.ensemble)
+    if not 0 < inputs.real(low) < 1:
+        raise ValueError(f"low = {inputs.line(low)}; it must lie between 0 and 1.")
+    low, space, sign = float(low), attribution.ensemble.space, _sign(attribution.ensemble)
     n_members = len(attribution.member_values)
     running = {name: attribution.running(name) for name in attribution.names}
     largest = max(estimate.value[1].max() for estimate in running.values())
@@ -230,6 +230,7 @@ def _recommendation(
     n_best: int,
     sure: pd.DataFrame | None = None,
 ) -> Recommendation:
+    inputs.whole("n_best", n_best, 1)
     whole = attribution.ensemble.space
     space = spaces.reduced(whole, freeze, ranges)
     best = attribution.table.sort_values(

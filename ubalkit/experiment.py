@@ -20,9 +20,12 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 
+from ubalkit import inputs
 from ubalkit import space as spaces
 
 __all__ = ["Experiment", "from_settings"]
+
+_BOTH = {"maximize", "minimize"}
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,19 @@ class Experiment:
     version: str = "1"
 
     def __post_init__(self):
-        if not self.directions or set(self.directions.values()) - {"maximize", "minimize"}:
-            raise ValueError(f"directions = {self.directions}; each metric is to maximize or minimize.")
+        known = self.directions if isinstance(self.directions, Mapping) else {}
+        texts = [self.name, self.version, *known, *known.values()]
+        if not known or not all(isinstance(text, str) for text in texts) or set(texts[-len(known) :]) - _BOTH:
+            raise ValueError(
+                f"name, version, directions = {inputs.line((self.name, self.version, self.directions), 150)}; texts "
+                "are needed, and for each metric whether to maximize or minimize it."
+            )
+        for name, least in (("n_configurations", 1), ("seed", 0), ("chunk", 1)):
+            inputs.whole(name, getattr(self, name), least)
         if taken := {*self.directions} & {*self.space, "status", "why", "index"}:
-            raise ValueError(f"{taken.pop()!r} cannot name a metric: it names another column.")
-        if self.time_limit is not None and not self.time_limit > 0:
-            raise ValueError(f"time_limit = {self.time_limit}; it must be positive.")
+            raise ValueError(f"{taken.pop()!r:.60} cannot name a metric: it names another column.")
+        if self.time_limit is not None and not 0 < inputs.real(self.time_limit) < math.inf:
+            raise ValueError(f"time_limit = {inputs.line(self.time_limit)}; it must be positive.")
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -84,7 +94,7 @@ class Experiment:
 
     def settings(self) -> dict:
         """What decides what a row holds, as plain values; see `from_settings`."""
-        plain = {"name": self.name, "directions": dict(self.directions), "seed": self.seed}
+        plain = {"name": self.name, "directions": dict(self.directions), "seed": int(self.seed)}
         plain |= {"version": self.version, "space": spaces.plain(self.space)}
         return {**plain, "fingerprint": hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]}
 
@@ -127,17 +137,17 @@ class Experiment:
         except _OverTime:
             return {**nothing, "status": "failed", "why": f"took longer than {self.time_limit:g} s"}
         except Exception as error:
-            return {**nothing, "status": "failed", "why": f"{type(error).__name__}: {error}"}
+            return {**nothing, "status": "failed", "why": inputs.line(f"{type(error).__name__}: {error}", 500)}
         found = dict(found) if isinstance(found, Mapping) else {self.metrics[0]: found}
         if set(found) != set(self.metrics):
             raise ValueError(
-                f"The objective of {self.name!r} returned the metrics {', '.join(map(str, found))} for "
+                f"The objective of {self.name!r} returned the metrics {inputs.line(', '.join(map(str, found)))} for "
                 f"configuration {index}; {', '.join(self.metrics)} are wanted. What is finished is kept."
             )
         try:
             found = {metric: float(found[metric]) for metric in self.metrics}
-        except (TypeError, ValueError):
-            return {**nothing, "status": "failed", "why": f"returned {found!r}, which is no number"}
+        except Exception:  # what it returned may be of any class
+            return {**nothing, "status": "failed", "why": inputs.line(f"returned {found!r}, which is no number", 500)}
         wrong = [metric for metric, value in found.items() if not math.isfinite(value)]
         why = f"{wrong[0]} = {found[wrong[0]]}" if wrong else ""
         return {**(nothing if wrong else found), "status": "failed" if wrong else "ok", "why": why}
@@ -145,6 +155,8 @@ class Experiment:
 
 def from_settings(settings: Mapping) -> Experiment:
     """The experiment that a file's settings describe, without its objective."""
+    if missing := sorted({"name", "directions", "seed", "version", "space"} - set(settings)):
+        raise ValueError(f"The settings of an experiment lack {', '.join(missing)}.")
     known = {key: settings[key] for key in ("name", "directions", "seed", "version")}
     return Experiment(objective=None, space=spaces.from_plain(settings["space"]), **known)
 

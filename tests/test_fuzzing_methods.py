@@ -1,0 +1,415 @@
+"""Settings, spaces, objectives and arguments of any kind: the right result, or a sentence of ours."""
+
+import ast
+import contextlib
+import copy
+import functools
+import json
+
+import ConfigSpace as cs
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from ConfigSpace import Configuration, ConfigurationSpace
+from fuzzing import EXAMPLES, as_file, changed, fuzz, json_values, odd, refusals, words
+from hypothesis import strategies as st
+from papermill.translators import PythonTranslator
+
+from ubalkit import (
+    UBAL,
+    attribution,
+    constraints,
+    decomposition,
+    explanation,
+    importance,
+    metamodel,
+    paths,
+    pipeline,
+    profiles,
+    search,
+    tpe,
+)
+from ubalkit import space as spaces
+from ubalkit.experiment import Experiment
+from ubalkit.profiles import Profile
+
+# Profiles ----------------------------------------------------------------------------------------
+
+PROFILE = profiles.get("ci")
+SETTINGS = PROFILE.settings()
+
+
+def assert_works(profile):
+    drawn = search.configurations(profile, [0, 7])
+    assert list(drawn.index) == [0, 7] and list(drawn) == spaces.names(profile.space)
+    assert profiles.from_settings(json.loads(json.dumps(profile.settings()))) == profile
+    with refusals():
+        assert paths.runs(profile.name).is_relative_to(paths.runs())
+
+
+@fuzz(quick=40, slow=1000, content=as_file(SETTINGS))
+def test_a_file_of_settings_is_a_profile_or_refused(folder, content):
+    (folder / "profile.json").write_bytes(content)
+    with refusals():
+        assert_works(profiles.find(str(folder / "profile.json")))
+
+
+@fuzz(quick=40, slow=500, given=st.dictionaries(st.sampled_from(list(SETTINGS)[:-1]), odd, min_size=1, max_size=1))
+def test_a_profile_takes_settings_that_work_and_no_others(given):
+    with refusals():
+        assert_works(Profile(**{"name": "x", **given}))
+
+
+@fuzz(quick=20, slow=100, name=st.sampled_from(["ci", "paper", "../../x.json", "\0.json", "x" * 300 + ".json"]) | words)
+def test_a_name_is_that_of_a_profile_or_refused(name):
+    with refusals(FileNotFoundError):
+        assert profiles.find(name).name == name
+
+
+# Spaces ------------------------------------------------------------------------------------------
+
+bounds = st.tuples(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6)).map(lambda two: (two[0], two[0] + two[1]))
+kinds = st.text(max_size=5) | st.integers(-9, 9) | st.booleans()
+choices = st.lists(kinds, min_size=1, max_size=5, unique_by=lambda v: (isinstance(v, str), v))
+
+
+@st.composite
+def any_space(draw):
+    """Hyperparameters of every kind, with conditions and forbidden clauses."""
+    space, made = ConfigurationSpace(), []
+    for k in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from(["float", "log", "integer", "ordinal", "choice", "weights", "constant"]))
+        name, meta = f"h{k}", {"position": draw(st.integers(0, 9))}
+        low, high = draw(bounds)
+        several = draw(choices)
+        if kind == "float":
+            hp = cs.Float(name, (low, high), meta=meta)
+        elif kind == "log":
+            hp = cs.Float(name, (abs(low) + 1e-9, abs(low) + 1e-9 + high - low), log=True, meta=meta)
+        elif kind == "integer":
+            low, log = draw(st.integers(-50, 50)), draw(st.booleans())
+            low = max(low, 1) if log else low
+            hp = cs.Integer(name, (low, low + draw(st.integers(1, 100))), log=log, meta=meta)
+        elif kind == "ordinal":
+            hp = cs.OrdinalHyperparameter(name, sorted(draw(st.sets(st.integers(0, 50), min_size=2))), meta=meta)
+        elif kind == "constant" or len(several) < 2:
+            hp = cs.Constant(name, several[0], meta=meta)
+        else:
+            n = len(several)
+            weights = draw(st.lists(st.floats(0.05, 1), min_size=n, max_size=n)) if kind == "weights" else None
+            hp = cs.Categorical(name, several, weights=weights, meta=meta)
+        made.append(hp)
+    space.add(made)
+    parents = [hp for hp in made if isinstance(hp, (cs.CategoricalHyperparameter, cs.OrdinalHyperparameter))]
+    if parents and draw(st.booleans()):
+        parent, value = parents[0], draw(st.sampled_from(list(spaces._choices(parents[0]))))
+        for child in [hp for hp in made if hp is not parent][: draw(st.integers(0, 2))]:
+            space.add(cs.EqualsCondition(child, parent, value))
+    if parents and draw(st.booleans()):
+        whole, clause = copy.deepcopy(space), cs.ForbiddenEqualsClause(parents[-1], draw(st.sampled_from(list(spaces._choices(parents[-1])))))
+        if len(parents) > 1:
+            other = cs.ForbiddenEqualsClause(parents[0], spaces._choices(parents[0])[0])
+            clause = cs.ForbiddenAndConjunction(clause, other)
+        try:
+            space.add(clause)
+        except cs.exceptions.ForbiddenValueError:
+            space = whole  # the default is not to be forbidden
+    return space
+
+
+@fuzz(quick=40, slow=1000, space=any_space(), seed=st.integers(0, 2**70), indices=st.sets(st.integers(0, 2**40), max_size=4))
+def test_any_space_is_written_sampled_and_coordinated(space, seed, indices):
+    again = spaces.from_plain(json.loads(json.dumps(spaces.plain(space))))
+    assert again == space and spaces.names(again) == spaces.names(space)
+    indices = [*indices, 3 * 10**9]
+    with refusals():
+        drawn = spaces.sample(space, seed, indices)
+        alone = pd.concat([spaces.sample(again, seed, [i]) for i in reversed(indices)])
+        for index in indices:
+            one, other = (table.loc[index].to_dict() for table in (drawn, alone))
+            assert str(one) == str(other)
+            values = {k: v for k, v in one.items() if not pd.isna(v)}
+            values = {k: int(v) if isinstance(space[k], cs.UniformIntegerHyperparameter) else v for k, v in values.items()}
+            Configuration(space, values=values).check_valid_configuration()
+        unit = spaces.to_unit(space, drawn)
+        assert unit.shape == (len(indices), len(spaces.varied(space))) and ((unit >= 0) & (unit <= 1)).all()
+        back = spaces.from_unit(space, np.minimum(unit, np.nextafter(1, 0)))
+        np.testing.assert_allclose(spaces.to_unit(space, back), unit, atol=1e-9)
+        for k, name in enumerate(spaces.varied(space)):
+            np.testing.assert_allclose(spaces.snapped(space, name, unit[:, k]), unit[:, k], atol=1e-9)
+
+
+PLAIN = spaces.plain(
+    ConfigurationSpace({"a": (0.0, 1.0), "b": [1, 2, 3], "c": (1, 5)})
+)
+PLAIN["conditions"] = [{"type": "EQ", "child": "a", "parent": "b", "value": 2}]
+
+
+@fuzz(quick=40, slow=1000, document=changed(PLAIN) | json_values)
+def test_what_describes_no_space_is_refused(document):
+    with refusals():
+        space = spaces.from_plain(document)
+        again = spaces.plain(spaces.from_plain(spaces.plain(space)))
+        assert json.dumps(again) == json.dumps(spaces.plain(space))
+        drawn = spaces.sample(space, 0, range(3))
+        assert ((spaces.to_unit(space, drawn) >= 0) & (spaces.to_unit(space, drawn) <= 1)).all()
+        assert len(spaces.describe(space)) == len(space)
+
+
+@fuzz(
+    quick=30,
+    slow=500,
+    freeze=st.dictionaries(st.sampled_from("abcd"), odd, max_size=2),
+    ranges=st.dictionaries(st.sampled_from("abcd"), st.tuples(odd, odd) | odd, max_size=1),
+)
+def test_a_smaller_space_lies_within_the_space(freeze, ranges):
+    space = ConfigurationSpace({"a": (0.0, 1.0), "b": ["x", "1"], "c": (1, 5)})
+    with refusals():
+        smaller = spaces.reduced(space, freeze, ranges)
+        spaces.to_unit(space, spaces.sample(smaller, 0, range(5)))
+
+
+# Objectives --------------------------------------------------------------------------------------
+
+
+class Odd(BaseException):
+    """What no objective should raise."""
+
+
+errors = st.sampled_from([ValueError, KeyError, OSError, MemoryError, RecursionError, StopIteration, AssertionError])
+
+
+@fuzz(quick=30, slow=700, returned=odd | st.fixed_dictionaries({"m": odd}) | st.floats(), error=st.none() | errors, why=words)
+def test_an_objective_may_return_and_raise_anything(returned, error, why):
+    def objective(configuration, seed):
+        if error:
+            raise error(why)
+        return returned
+
+    experiment = Experiment("x", objective, ConfigurationSpace({"a": (0.0, 1.0)}), {"m": "maximize"})
+    with refusals():
+        table = experiment.evaluate([0, 5])
+        value = returned.get("m") if isinstance(returned, dict) else returned
+        for _, row in table.iterrows():
+            if row["status"] == "ok":
+                assert not error and np.isfinite(row["m"]) and float(value) == row["m"] and row["why"] == ""
+            else:
+                assert row["status"] == "failed" and np.isnan(row["m"]) and 0 < len(row["why"]) <= 500
+
+
+@fuzz(
+    quick=30,
+    slow=300,
+    given=st.dictionaries(
+        st.sampled_from(["name", "directions", "n_configurations", "seed", "chunk", "time_limit", "version"]),
+        odd | st.dictionaries(words, st.sampled_from(["maximize", "minimize"]) | odd, max_size=2),
+        min_size=1,
+        max_size=1,
+    ),
+)
+def test_an_experiment_takes_settings_that_work_and_no_others(given):
+    space = ConfigurationSpace({"a": (0.0, 1.0)})
+    with refusals():
+        made = Experiment(**{"name": "x", "objective": None, "space": space, "directions": {"m": "minimize"}, **given})
+        assert len(search.configurations(made, range(3))) == 3
+        assert len(made.fingerprint) == 16
+        json.dumps(made.settings())
+
+
+# Meta-models and what explains them --------------------------------------------------------------
+
+
+@functools.cache
+def fitted():
+    """A small ensemble and its table."""
+    space = ConfigurationSpace({"a": (0.0, 1.0), "b": ["x", "y"], "c": (1, 5)})
+    table = spaces.sample(space, 0, range(60))
+    table["m"] = table["a"] ** 2 + (table["b"] == "x") + 0.1 * table["c"]
+    table["status"] = "ok"
+    return metamodel.fit(table, "m", space, n_members=3, steps=60), table
+
+
+@functools.cache
+def explained():
+    return decomposition.decompose(*fitted()).shap()
+
+
+@functools.cache
+def saved(folder):
+    fitted()[0].save(folder / "whole.json")
+    return json.loads((folder / "whole.json").read_text())
+
+
+@fuzz(quick=30, slow=600, data=st.data())
+def test_a_file_of_an_ensemble_that_was_changed_is_refused_or_the_same(folder, data):
+    whole = saved(folder)
+    (folder / "ensemble.json").write_bytes(data.draw(as_file(whole)))
+    ensemble, table = fitted()
+    with refusals():
+        again = metamodel.load(folder / "ensemble.json")
+        np.testing.assert_array_equal(again.predict(table), ensemble.predict(table))
+        assert (again.metric, again.r2, again.maximize) == (ensemble.metric, ensemble.r2, ensemble.maximize)
+
+
+@st.composite
+def points(draw):
+    """Two configurations, of which a cell or a column may be anything."""
+    kinds = {"a": st.floats(0, 1), "b": st.sampled_from("xy"), "c": st.integers(1, 5), "status": st.just("ok"), "z": odd}
+    table = pd.DataFrame({name: [None, None] for name in kinds}, dtype=object)
+    for k, kind in enumerate(kinds.values()):
+        table.iat[0, k], table.iat[1, k] = draw(kind), draw(kind)
+    for _ in range(draw(st.integers(0, 2))):
+        table.iat[draw(st.integers(0, 1)), draw(st.integers(0, 3))] = draw(odd | st.floats(-1, 6))
+    return table.drop(columns=draw(st.sampled_from([[], [], [], ["a"], ["b"], ["status"]])))
+
+
+@fuzz(quick=25, slow=600, points=points())
+def test_points_outside_of_the_space_are_refused(points):
+    ensemble, _ = fitted()
+    with refusals():
+        found = decomposition.decompose(ensemble, points, n_background=4)
+        assert points["a"].isin(found.table["a"]).sum() >= len(found.unit)
+        for name, low, high in (("a", 0, 1), ("c", 1, 5)):
+            assert all(low <= float(v) <= high for v in found.table[name])
+        whole = found.base_values[:, None] + found.member_components.sum(2)
+        np.testing.assert_allclose(whole, found.predictions, atol=1e-9)
+
+
+# No number that would be taken and be too much to wait for.
+bad = odd.filter(lambda v: not (isinstance(v, (int, float)) and 20 < abs(v) < 2**33))
+numbers = st.integers(-2, 5) | st.integers(1, 5) | bad
+
+
+@fuzz(quick=25, slow=300, given=st.builds(lambda k, v: {k: v}, st.sampled_from(["n_points", "n_background", "seed"]), numbers))
+def test_numbers_of_points_are_counted_or_refused(given):
+    with refusals():
+        found = decomposition.decompose(fitted()[0], **{"n_points": 4, "n_background": 2, **given})
+        assert found.predictions.shape == (3, given.get("n_points", 4))
+
+
+@fuzz(quick=15, slow=100, given=st.builds(dict, low=st.floats(-0.5, 1.5) | odd) | st.builds(dict, n_best=numbers))
+def test_a_recommendation_stays_within_the_space_or_is_refused(given):
+    with refusals():
+        found = constraints.recommend(explained(), **given)
+        assert found.n_best == min(given.get("n_best", 20), 60)
+        spaces.to_unit(fitted()[0].space, spaces.sample(found.space, 0, range(3)))
+
+
+@fuzz(
+    quick=10,
+    slow=100,
+    metric=st.just("m") | odd,
+    ours=st.none() | st.dictionaries(words, st.dictionaries(st.sampled_from("abcd"), st.floats(), max_size=4).map(pd.Series), max_size=1),
+    methods=st.just({"N-RReliefF": importance.n_rrelieff}) | st.just({}),
+)
+def test_methods_are_compared_or_refused(metric, ours, methods):
+    ensemble, table = fitted()
+    with refusals():
+        shares = importance.compare(table, metric, ensemble.space, ours=ours, methods=methods)
+        assert set(shares.index) == set(spaces.varied(ensemble.space))
+
+
+@st.composite
+def nonsense(draw):
+    """Small tables of observations in which much is wrong."""
+    table = fitted()[1].head(draw(st.integers(0, 40))).astype(object)
+    for _ in range(draw(st.integers(0, 3))):
+        if len(table):
+            k = draw(st.integers(0, table.shape[1] - 1))
+            table.iloc[draw(st.integers(0, len(table) - 1)) :, k] = draw(st.sampled_from([0, "x", "ok", np.nan, None, np.inf]))
+    return table.drop(columns=draw(st.sampled_from([[], [], [], ["a"], ["m"], ["status"]])))
+
+
+@fuzz(quick=4, slow=60, table=nonsense(), metric=st.sampled_from(["m", "m", "m", "a", "b", "z"]))
+def test_tables_of_nonsense_are_explained_or_refused(table, metric):
+    with refusals():
+        found = explanation.explain(table, metric, fitted()[0].space, n_members=2, steps=40, n_folds=2)
+        assert np.isfinite(found.shap.values).all()
+        assert set(found.table.index) == {"a", "b", "c"}
+
+
+# UBAL --------------------------------------------------------------------------------------------
+
+UBAL_DEFAULTS = {"layers": [4, 3, 2], "beta": [0.5] * 3, "gamma_f": [0.5] * 2, "gamma_b": [0.5] * 2}
+rates = st.floats(0, 1) | st.lists(st.floats(-0.1, 1.1) | odd, max_size=4) | odd
+arguments = {"layers": st.lists(numbers, max_size=4) | odd, "beta": rates, "gamma_f": rates, "gamma_b": rates}
+arguments |= {"learning_rate": odd, "init_std": odd, "seed": st.lists(numbers, max_size=2) | odd}
+arguments |= {"dtype": st.sampled_from([torch.float64, torch.int8, torch.complex64]) | odd}
+
+
+@fuzz(quick=40, slow=700, given=st.sampled_from(sorted(arguments)).flatmap(lambda k: st.builds(lambda v: {k: v}, arguments[k])))
+def test_a_network_is_made_of_sense_or_not_at_all(given):
+    with refusals():
+        net = UBAL(**{**UBAL_DEFAULTS, **given})
+        x, y = torch.rand(2, net.layers[0]), torch.rand(2, net.layers[-1])
+        net.update(x, y)
+        assert net.predict_forward(x).shape == (net.n_networks, 2, net.layers[-1])
+
+
+right = st.integers(0, 999).map(lambda seed: np.random.default_rng(seed).random((2, 4)))
+patterns = right | st.lists(st.lists(bad, max_size=4), max_size=2) | odd
+patterns |= st.sampled_from([np.zeros((2, 4)), np.zeros((0, 4)), np.zeros((2, 2)), np.full((2, 4), np.nan), torch.ones(1, 2, 4)])
+
+
+targets = right.map(lambda x: x[:, :2]) | patterns
+
+
+@fuzz(quick=40, slow=600, x=patterns, y=targets, epochs=st.just(1) | numbers, batch_size=st.just(2) | numbers)
+def test_a_network_learns_patterns_that_fit_or_refuses(x, y, epochs, batch_size):
+    for method in ("update", "activations", "associate"):
+        net = UBAL([4, 3, 2], **{k: v for k, v in UBAL_DEFAULTS.items() if k != "layers"})
+        how = {"epochs": epochs, "batch_size": batch_size} if method == "associate" else {}
+        with refusals():
+            getattr(net, method)(x, y, **how)
+            known = all(np.abs(np.asarray(v, dtype=float)).max(initial=0) <= 1 for v in (x, y))
+            assert not known or bool(net.finite().all())
+
+
+# Runs --------------------------------------------------------------------------------------------
+
+
+class Reached(Exception):
+    """A notebook would be executed now: its parameters were found right."""
+
+
+texts = st.sampled_from(["accuracy", "", "trials.csv"]) | words
+parameters = st.dictionaries(words | st.sampled_from(["metric", "source", "n_members"]), odd | texts | st.integers(), max_size=2)
+
+
+@fuzz(quick=30, slow=300, name=words | st.sampled_from(["ci", "svm"]) | odd, parameters=parameters)
+def test_parameters_of_notebooks_are_known_and_stay_in_the_runs(folder, name, parameters):
+    reached = []
+
+    def execute(source, given, where, progress):
+        reached.append((given, where))
+        raise Reached
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UBALKIT_RUNS", str(folder / "runs"))
+        patch.setattr(pipeline, "_execute", execute)
+        for run in (lambda: pipeline.own(**{"name": name, **parameters}), lambda: pipeline.run(name, ["02_metamodel"], {"02_metamodel": parameters})):
+            with refusals(), contextlib.suppress(Reached):
+                run()
+    for given, where in reached:
+        assert where.is_relative_to(folder / "runs") and where.is_dir()
+        assert set(given) <= {"name", "profile_name", "metric", "source", "n_members"}
+        # What papermill writes before the notebook sets names to constants and does nothing else.
+        for line in ast.parse(PythonTranslator.codify(given)).body:
+            ast.literal_eval(line.value)
+    assert {path.name for path in folder.iterdir()} <= {"runs"}
+
+
+@fuzz(quick=10, slow=100, given=st.builds(lambda k, v: {k: v}, st.sampled_from(["metric", "n_trials", "n_studies", "seed"]), numbers))
+def test_a_sequential_search_runs_as_asked_or_is_refused(given):
+    how = {"metric": "test_accuracy", "n_trials": 1, "n_studies": 1, "seed": 0, **given}
+    with refusals():
+        table = tpe.run(PROFILE, **how)
+        assert len(table) == how["n_trials"] * how["n_studies"]
+
+
+def test_the_slow_sizes_add_up_to_ten_thousand_examples():
+    import test_fuzzing
+
+    assert {module for module, _ in EXAMPLES} == {__name__, test_fuzzing.__name__}
+    assert sum(EXAMPLES.values()) >= 10_000
