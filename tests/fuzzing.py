@@ -94,8 +94,21 @@ def refusals(*also):
 
 
 FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1:A9)", '=HYPERLINK("http://x")', "\t=1"]
-CODE = ["__import__('os').system('touch canary')", "${jndi:ldap://x}", "../../x", "/etc/passwd", "{0.__class__}"]
-MARKUP = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><b>', "&lt;", "$\\frac{1}{0}$", "$x"]
+CODE = [
+    "__import__('os').system('touch canary')",
+    "${jndi:ldap://x}",
+    "../../x",
+    "/etc/passwd",
+    "{0.__class__}",
+]
+MARKUP = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><b>',
+    "&lt;",
+    "$\\frac{1}{0}$",
+    "$x",
+]
 WORDS = ["", " ", "nan", "NaN", "None", "inf", "-inf", "1e999", "1_000", "0x10", "1,5", "TRUE", "false", "\0"]
 WORDS += ["line\nbreak", "tab\t", "\ufeff", "é", "\u202e", "名", "x" * 5000, "9" * 400, "1e-320", "-0.0"]
 words = st.sampled_from(FORMULAS + CODE + MARKUP + WORDS) | st.text(max_size=12)
@@ -162,7 +175,9 @@ def damaged(draw, text):
         elif what == "drop":
             del data[k : k + draw(st.integers(1, 30))]
         elif what == "insert":
-            data[k:k] = draw(st.sampled_from([b"\0", b"\xff", b'"', b"[" * 100_000, b"NaN", b"9" * 5000, b"\n"]))
+            data[k:k] = draw(
+                st.sampled_from([b"\0", b"\xff", b'"', b"[" * 100_000, b"NaN", b"9" * 5000, b"\n"])
+            )
         elif data:
             data[k] ^= 1 << draw(st.integers(0, 7))
     return bytes(data)

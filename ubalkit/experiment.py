@@ -25,8 +25,6 @@ from ubalkit import space as spaces
 
 __all__ = ["Experiment", "from_settings"]
 
-_BOTH = {"maximize", "minimize"}
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -73,13 +71,13 @@ class Experiment:
     version: str = "1"
 
     def __post_init__(self):
-        known = self.directions if isinstance(self.directions, Mapping) else {}
-        texts = [self.name, self.version, *known, *known.values()]
-        if not known or not all(isinstance(text, str) for text in texts) or set(texts[-len(known) :]) - _BOTH:
-            raise ValueError(
-                f"name, version, directions = {inputs.line((self.name, self.version, self.directions), 150)}; texts "
-                "are needed, and for each metric whether to maximize or minimize it."
-            )
+        pairs = list(self.directions.items() if isinstance(self.directions, Mapping) else ())
+        known = [type(m) is type(d) is str and d in ("maximize", "minimize") for m, d in pairs]
+        if not known or not all(known):
+            shown = inputs.line(self.directions)
+            raise ValueError(f"directions = {shown}; each metric is to maximize or minimize.")
+        if not (isinstance(self.name, str) and isinstance(self.version, str)):
+            raise ValueError(f"name, version = {inputs.line((self.name, self.version))}; texts are needed.")
         for name, least in (("n_configurations", 1), ("seed", 0), ("chunk", 1)):
             inputs.whole(name, getattr(self, name), least)
         if taken := {*self.directions} & {*self.space, "status", "why", "index"}:
@@ -137,17 +135,26 @@ class Experiment:
         except _OverTime:
             return {**nothing, "status": "failed", "why": f"took longer than {self.time_limit:g} s"}
         except Exception as error:
-            return {**nothing, "status": "failed", "why": inputs.line(f"{type(error).__name__}: {error}", 500)}
+            return {
+                **nothing,
+                "status": "failed",
+                "why": inputs.line(f"{type(error).__name__}: {error}", 500),
+            }
         found = dict(found) if isinstance(found, Mapping) else {self.metrics[0]: found}
         if set(found) != set(self.metrics):
+            returned = inputs.line(", ".join(map(str, found)))
             raise ValueError(
-                f"The objective of {self.name!r} returned the metrics {inputs.line(', '.join(map(str, found)))} for "
-                f"configuration {index}; {', '.join(self.metrics)} are wanted. What is finished is kept."
+                f"The objective of {self.name!r:.60} returned the metrics {returned} for configuration "
+                f"{index}; {', '.join(self.metrics):.100} are wanted. What is finished is kept."
             )
         try:
             found = {metric: float(found[metric]) for metric in self.metrics}
         except Exception:  # what it returned may be of any class
-            return {**nothing, "status": "failed", "why": inputs.line(f"returned {found!r}, which is no number", 500)}
+            return {
+                **nothing,
+                "status": "failed",
+                "why": inputs.line(f"returned {found!r}, which is no number", 500),
+            }
         wrong = [metric for metric, value in found.items() if not math.isfinite(value)]
         why = f"{wrong[0]} = {found[wrong[0]]}" if wrong else ""
         return {**(nothing if wrong else found), "status": "failed" if wrong else "ok", "why": why}

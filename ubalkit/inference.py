@@ -151,6 +151,8 @@ def _hyperparameter(name, spec, values, position):
         if not isinstance(spec, tuple):
             choices = list(map(plain, spec if isinstance(spec, list) else [spec]))
             one = len(choices) == 1
+            if any("\0" in str(choice) for choice in choices):  # which NumPy cuts off
+                raise ValueError
             return Constant(name, *choices, meta=meta) if one else cs.Categorical(name, choices, meta=meta)
         low, high, step = spec if len(spec) == 3 else (*spec, None)
         log, steps = step == "log", 0 if step in (None, "log") else (high - low) / step + 1e-9
@@ -181,7 +183,9 @@ def _column(hp, values, rows):
             inside = min(max(number, hp.lower), hp.upper)
             found = [inside] if abs(inside - number) < 1e-12 and (not whole or inside % 1 == 0) else []
         if not found and value == value:
-            raise ValueError(f"Trial {row} has {hp.name} = {value!r:.60}, which lies outside its space: {hp!s:.150}.")
+            raise ValueError(
+                f"Trial {row} has {hp.name} = {value!r:.60}, which lies outside its space: {hp!s:.150}."
+            )
         taken.append(found[0] if found else value)
     taken = pd.Series(taken, rows, dtype=object)
     kind = object if choices else "int64" if whole and not taken.isna().any() else float

@@ -17,7 +17,7 @@ def whole(name: str, value, least: int = 0, most: float = math.inf) -> int:
     ValueError
         For anything else, True and 1.0 among it.
     """
-    if type(value) is not int and not isinstance(value, np.integer) or not least <= value <= most:
+    if (type(value) is not int and not isinstance(value, np.integer)) or not least <= value <= most:
         up_to = "" if most == math.inf else f" and at most {most}"
         raise ValueError(f"{name} = {line(value)}; a whole number of at least {least}{up_to} is needed.")
     return int(value)

@@ -83,8 +83,8 @@ def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
     missing = [c for c in [*names, *profile.metrics, "status"] if c not in table]
     if missing:
         raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
-    if not table.columns.is_unique or not all(is_integer(i) and 0 <= i < 2**63 for i in table.index):
-        raise ValueError("The columns of the table must differ, and its index must hold whole numbers from 0.")
+    if not table.columns.is_unique or not all(is_integer(i) for i in table.index):
+        raise ValueError("The columns of the table must differ, and its index must hold whole numbers.")
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise ValueError(f"The table of observations holds the index {twice[0]} more than once.")
@@ -133,7 +133,7 @@ def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
     if not isinstance(metric, str) or metric not in table:
         known = [c for c in table if c in METRICS] or list(table.select_dtypes("number")) or list(METRICS)
         raise ValueError(f"Unknown metric {metric!r:.60}; the table has {', '.join(map(str, known)):.200}.")
-    return pd.Series(_numbers(table[metric]), table.index)
+    return pd.Series(_numbers(table[metric]), table.index, name=metric)
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:

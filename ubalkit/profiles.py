@@ -233,5 +233,6 @@ def find(name: str) -> Profile:
         return from_settings(inputs.mapping(Path(name)))
     except (ValueError, OSError) as error:
         if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(f"There is no profile at {inputs.line(name)}.") from error
-        raise ValueError(f"{inputs.line(name, 150)} holds no settings of a profile ({error!s:.200})") from error
+            raise FileNotFoundError(f"There is no profile at {inputs.line(name, 150)}.") from error
+        where = inputs.line(name, 150)
+        raise ValueError(f"{where} holds no settings of a profile: {inputs.line(error, 200)}") from error

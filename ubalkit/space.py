@@ -185,7 +185,9 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
             right &= (values % 1 == 0) | (not isinstance(hp, IntegerHyperparameter))
             wrong = table[name].to_numpy()[~right]
         if len(wrong):
-            raise ValueError(f"{name} = {inputs.line(wrong[0])} lies outside its space: {inputs.line(hp, 150)}.")
+            raise ValueError(
+                f"{name} = {inputs.line(wrong[0])} lies outside its space: {inputs.line(hp, 150)}."
+            )
         columns.append(coordinate(hp, values))
         absent.append(missing)
     if not columns:

@@ -41,9 +41,11 @@ def _numbers(name: str, value, dtype: torch.dtype, device) -> Tensor:
     if isinstance(value, Tensor):
         return value.to(device, dtype)
     try:
-        return torch.as_tensor(np.asarray(value, dtype=float), dtype=dtype, device=device)
+        return torch.as_tensor(np.array(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} = {inputs.line(value)} does not hold numbers in rows of one length.") from error
+        raise ValueError(
+            f"{name} = {inputs.line(value)} does not hold numbers in rows of one length."
+        ) from error
 
 
 def _unit_interval(name: str, value, width: int) -> Tensor:
@@ -179,10 +181,10 @@ class UBAL:
         device="cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        sizes = list(layers) if np.iterable(layers) else [layers]
-        self.layers = tuple(inputs.whole("layers", n, 1, 2**31) for n in sizes)
-        if len(self.layers) < 2:
-            raise ValueError(f"layers = {layers!r}: at least two sizes are needed.")
+        sizes = list(layers) if np.iterable(layers) else []
+        if len(sizes) < 2 or not all(isinstance(n, (int, np.integer)) and 0 < n < 2**31 for n in sizes):
+            raise ValueError(f"layers = {inputs.line(layers)}: at least two sizes of at least 1 are needed.")
+        self.layers = tuple(map(int, sizes))
         depth = len(self.layers)
         given = {
             "beta": (beta, depth),
@@ -208,7 +210,9 @@ class UBAL:
             raise ValueError(f"dtype = {inputs.line(dtype)}; torch.float32 and torch.float64 are allowed.")
         self.learning_rate = inputs.real(learning_rate)
         if not abs(self.learning_rate) <= torch.finfo(dtype).max:
-            raise ValueError(f"learning_rate = {inputs.line(learning_rate)} is not a finite number of {dtype}.")
+            raise ValueError(
+                f"learning_rate = {inputs.line(learning_rate)} is not a finite number of {dtype}."
+            )
         if not 0 <= inputs.real(init_std) <= torch.finfo(torch.float32).max:
             raise ValueError(f"init_std = {inputs.line(init_std)}; a finite number of at least 0 is needed.")
         # Hyperparameters are kept as a list over layers of (n_networks, 1, 1),
@@ -409,7 +413,9 @@ class UBAL:
         """
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):
-            raise ValueError(f"x and y have the shapes {tuple(x.shape)} and {tuple(y.shape)}; pairs are needed.")
+            raise ValueError(
+                f"x and y have the shapes {tuple(x.shape)} and {tuple(y.shape)}; pairs are needed."
+            )
         inputs.whole("batch_size", batch_size, 1, 2**62)
         for _ in range(inputs.whole("epochs", epochs)):
             order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
