@@ -312,6 +312,7 @@ def tables(draw):
         what = draw(st.sampled_from(["cell", "column", "index", "drop", "name", "twice", "rows"]))
         k = draw(st.integers(0, table.shape[1] - 1)) if table.shape[1] else 0
         if what == "cell" and table.size:
+            table = table.astype(object)
             table.iat[draw(st.integers(0, len(table) - 1)), k] = draw(odd)
         elif what == "column":
             table = table.assign(**{table.columns[k]: draw(plain_cells)})

@@ -138,7 +138,7 @@ class Experiment:
             return {
                 **nothing,
                 "status": "failed",
-                "why": inputs.line(f"{type(error).__name__}: {error}", 500),
+                "why": f"{type(error).__name__}: {inputs.line(error, 450)}",
             }
         found = dict(found) if isinstance(found, Mapping) else {self.metrics[0]: found}
         if set(found) != set(self.metrics):
@@ -153,7 +153,7 @@ class Experiment:
             return {
                 **nothing,
                 "status": "failed",
-                "why": inputs.line(f"returned {found!r}, which is no number", 500),
+                "why": f"returned {inputs.line(found, 450)}, which is no number",
             }
         wrong = [metric for metric, value in found.items() if not math.isfinite(value)]
         why = f"{wrong[0]} = {found[wrong[0]]}" if wrong else ""

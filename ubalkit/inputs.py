@@ -33,7 +33,10 @@ def real(value) -> float:
 
 def line(value, most: int = 60) -> str:
     """A value as text on one line, of so many characters at most, all of which a file can hold."""
-    text = " ".join(str(value).split())
+    try:
+        text = " ".join(str(value).split())
+    except Exception:  # of a class that cannot say what it is
+        text = f"a {type(value).__name__}"
     return text.encode("utf-8", "backslashreplace").decode()[:most]
 
 

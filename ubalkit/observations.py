@@ -5,6 +5,10 @@ Columns: the hyperparameters in their order, the metrics (of UBAL networks
 ``failed``, where a network diverged for example). The index, named ``index``,
 says which configuration of the profile a row is.
 
+Texts are written and read as they are: files here are for programs, and come
+back to the last bit. What begins like a formula, ``=1+1``, is text to them; a
+spreadsheet that opens a table with such names or choices may compute it.
+
 Two kinds of file hold tables. A recorded table is ``observations.csv`` with
 ``observations.json`` beside it, which says what made it. A chunk is one
 file, written whole or not at all. Both carry a SHA-256 that reading checks.

@@ -19,6 +19,9 @@ One rule for every source:
 - A hyperparameter that finished trials lack is conditional if another one,
   with choices or an integer, tells exactly when. If none does, it is refused.
   None as a choice of a conditional one is the text ``None``.
+- A name is one line of up to 100 printable characters, with no more than one
+  dollar, between two of which figures would set mathematics. Texts stay as
+  they are.
 - What was found and done is counted in `Trials.report`. What cannot be used
   raises a ValueError of one sentence.
 """
