@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ConfigSpace import ConfigurationSpace
 from fuzzing import refusals
 
@@ -56,6 +57,12 @@ def test_a_range_that_no_float_holds_is_refused_or_kept(value):
     else:
         with pytest.raises(ValueError, match=r"a: .* is none of"):
             trials.from_frame(frame, "y")
+
+
+def test_a_choice_that_ends_in_a_nul_is_refused():
+    # NumPy cuts it off, and ConfigSpace then does not know its own choice.
+    with pytest.raises(ValueError, match=r"kind: .* is none of"):
+        trials.from_frame(FRAME.replace("x", "x\0"), "y")
 
 
 @pytest.mark.parametrize("name", ["", "two\nlines", "x" * 101, "\u202etxt", "$\\foo$"])
@@ -122,6 +129,23 @@ def test_a_value_that_is_no_choice_has_no_coordinate(value):
     column.iat[0] = value  # noqa: PD009
     with pytest.raises(ValueError, match=r"kind = .* lies outside its space"):
         spaces.to_unit(SPACE, pd.DataFrame({"a": [0.5], "c": [1], "kind": column}))
+
+
+@pytest.mark.parametrize("index", [[0], "a", -1, 1.5, None, 2**70])
+def test_an_index_that_is_no_whole_number_is_refused(index):
+    profile = profiles.get("ci")
+    table = search.configurations(profile, range(2)).assign(
+        **dict.fromkeys(profile.metrics, 0.5), status="ok"
+    )
+    assert observations.check(table, profile) is table
+    table.index = pd.Index([0, index], dtype=object)
+    assert_refused(observations.check, table, profile)
+
+
+def test_a_table_without_status_is_refused():
+    assert_refused(
+        metamodel.fit, ensemble()[1].drop(columns="status"), "m", SPACE, match="no column 'status'"
+    )
 
 
 class Mute(Exception):
@@ -197,12 +221,12 @@ def test_a_network_of_nonsense_is_not_made(change):
     assert_refused(UBAL, **given)
 
 
-def test_a_networks_hyperparameters_are_its_own():
-    import torch
-
-    beta = np.full(3, 0.5)
+@pytest.mark.parametrize(
+    "beta", [np.full(3, 0.5), torch.full((3,), 0.5, dtype=torch.float64)], ids=["NumPy", "torch"]
+)
+def test_a_networks_hyperparameters_are_its_own(beta):
     net = UBAL([4, 3, 2], beta, [0.5] * 2, [0.5] * 2, dtype=torch.float64)
-    other = UBAL([4, 3, 2], beta.copy(), [0.5] * 2, [0.5] * 2, dtype=torch.float64)
+    other = UBAL([4, 3, 2], [0.5] * 3, [0.5] * 2, [0.5] * 2, dtype=torch.float64)
     beta[:] = 0
     x, y = torch.rand(2, 4), torch.rand(2, 2)
     net.update(x, y)

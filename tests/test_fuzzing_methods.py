@@ -238,6 +238,7 @@ def test_parameters_of_notebooks_are_known_and_stay_in_the_runs(folder, name, pa
     for given, where in reached:
         assert where.is_relative_to(folder / "runs") and where.is_dir()
         assert set(given) <= {"name", "profile_name", "metric", "source", "n_members"}
+        assert all(type(v) is (int if k == "n_members" else str) for k, v in given.items())
         # What papermill writes before the notebook sets names to constants and does nothing else.
         for line in ast.parse(PythonTranslator.codify(given)).body:
             ast.literal_eval(line.value)
