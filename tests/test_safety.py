@@ -11,43 +11,12 @@ import pandas as pd
 import pytest
 from fuzzing import CODE, FORMULAS, MARKUP, refusals
 
-from ubalkit import (
-    attribution,
-    explanation,
-    explorer,
-    metamodel,
-    observations,
-    paths,
-    pipeline,
-    profiles,
-    trials,
-)
+from ubalkit import explanation, explorer, metamodel, observations, paths, pipeline, profiles, trials
 from ubalkit import space as spaces
 
 # Modules and calls that run what a file or a text says.
-RUNNING = {
-    "pickle",
-    "cloudpickle",
-    "dill",
-    "joblib",
-    "marshal",
-    "shelve",
-    "yaml",
-    "subprocess",
-    "runpy",
-    "code",
-}
-CALLS = {
-    "eval",
-    "exec",
-    "compile",
-    "__import__",
-    "read_pickle",
-    "to_pickle",
-    "system",
-    "popen",
-    "literal_eval",
-}
+RUNNING = {*"pickle cloudpickle dill joblib marshal shelve yaml subprocess runpy code".split()}
+CALLS = {*"eval exec compile __import__ read_pickle to_pickle system popen literal_eval".split()}
 #: A search packs an objective for processes that it starts itself: no file is read so. The defaults of
 #: our own notebooks are read as literals, which can be nothing else.
 ALLOWED = {("search.py", "pickle"), ("search.py", "cloudpickle"), ("pipeline.py", "literal_eval")}
@@ -137,15 +106,6 @@ def harmful(path):
         *CODE,
         *FORMULAS,
     ]
-
-
-def test_an_archive_of_pickled_values_is_not_unpickled(canary, tmp_path):
-    table = search_table(40)
-    ensemble = metamodel.fit(table, "m", SPACE, n_members=2, steps=20)
-    value = np.array([Harmful(canary)], dtype=object)
-    np.savez(tmp_path / "shap.npz", index=value, unit=value, member_values=value, base_values=value)
-    with pytest.raises(ValueError):
-        attribution.load(tmp_path / "shap.npz", ensemble, table)
 
 
 def test_a_pickle_in_place_of_any_file_is_refused(canary, tmp_path):

@@ -221,12 +221,8 @@ def fit(
         the number of hyperparameters plus the number of folds.
     """
     space = space or spaces.ubal()
-    for name, value, least in (
-        ("n_members", n_members, 1),
-        ("n_folds", n_folds, 2),
-        ("steps", steps, 1),
-        ("seed", seed, 0),
-    ):
+    counts = {"n_members": n_members, "n_folds": n_folds, "steps": steps, "seed": seed}
+    for (name, value), least in zip(counts.items(), (1, 2, 1, 0)):
         inputs.whole(name, value, least)
     if not architectures or not weight_decays:
         raise ValueError("At least one architecture and one weight decay are needed to choose from.")
