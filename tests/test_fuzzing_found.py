@@ -59,6 +59,21 @@ def test_a_range_that_no_float_holds_is_refused_or_kept(value):
             trials.from_frame(frame, "y")
 
 
+@pytest.mark.parametrize("both", [(False, 0), (True, 1), (True, 1.0)])
+def test_false_and_zero_in_one_column_are_not_taken_for_each_other(both):
+    frame = FRAME.assign(kind=pd.Series([*both, 5, 7] * 2, dtype=object))
+    with pytest.raises(ValueError, match="kind holds both of True and 1, or of False and 0"):
+        trials.from_frame(frame, "y")
+
+
+def test_a_space_of_texts_that_break_lines_is_refused_in_one():
+    assert_refused(trials.from_frame, FRAME, "y", space={"kind": "\x1e\n"}, match="outside its space")
+
+
+def test_a_range_narrower_than_its_rounding_is_refused():
+    assert_refused(spaces.reduced, SPACE, None, {"a": (0, 5e-324)}, match="does not lie within")
+
+
 def test_a_choice_that_ends_in_a_nul_is_refused():
     # NumPy cuts it off, and ConfigSpace then does not know its own choice.
     with pytest.raises(ValueError, match=r"kind: .* is none of"):
@@ -140,6 +155,11 @@ def test_an_index_that_is_no_whole_number_is_refused(index):
     assert observations.check(table, profile) is table
     table.index = pd.Index([0, index], dtype=object)
     assert_refused(observations.check, table, profile)
+
+
+def test_a_space_of_names_too_long_to_say_is_refused_in_one_line():
+    profile = replace(profiles.get("ci"), space=ConfigurationSpace({"[\n" * 9999: (0.0, 1.0)}))
+    assert_refused(observations.check, pd.DataFrame(), profile, match="lacks the columns")
 
 
 def test_a_table_without_status_is_refused():

@@ -86,7 +86,9 @@ def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
     names = spaces.names(profile.space)
     missing = [c for c in [*names, *profile.metrics, "status"] if c not in table]
     if missing:
-        raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
+        raise ValueError(
+            f"The table of observations lacks the columns {inputs.line(', '.join(missing), 200)}."
+        )
     if not table.columns.is_unique or not all(is_integer(i) for i in table.index):
         raise ValueError("The columns of the table must differ, and its index must hold whole numbers.")
     twice = table.index[table.index.duplicated()]

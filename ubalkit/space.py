@@ -318,14 +318,17 @@ def reduced(
         hp = space[name]
         if name in freeze:
             if not _legal(hp, freeze[name]):
-                raise ValueError(f"{name} = {inputs.line(freeze[name])} lies outside its space: {hp!s:.150}.")
+                raise ValueError(
+                    f"{name} = {inputs.line(freeze[name])} lies outside its space: {inputs.line(hp, 150)}."
+                )
             hp = Constant(name, freeze[name], meta=hp.meta)
         elif name in ranges:
             pair = isinstance(ranges[name], (tuple, list)) and len(ranges[name]) == 2
             low, high = map(inputs.real, ranges[name] if pair else (np.nan, np.nan))
             if _is_discrete(hp) or isinstance(hp, Constant):
                 raise ValueError(f"{name} has no range to narrow: {hp}.")
-            if not hp.lower <= low < high <= hp.upper:
+            # ConfigSpace keeps 13 decimals of a bound.
+            if not (hp.lower <= low and low + 1e-12 < high <= hp.upper):
                 raise ValueError(
                     f"{name}: the range {low:g} to {high:g} does not lie within {hp.lower:g} to {hp.upper:g}."
                 )
