@@ -157,6 +157,12 @@ def test_an_index_that_is_no_whole_number_is_refused(index):
     assert_refused(observations.check, table, profile)
 
 
+def test_a_range_that_became_infinite_is_refused():
+    # ConfigSpace rounds 1.8e295 to infinity.
+    space = ConfigurationSpace({"a": (0.0, 1.797693134862316e295)})
+    assert_refused(spaces.sample, space, 0, [0], match="is not finite")
+
+
 def test_a_space_of_names_too_long_to_say_is_refused_in_one_line():
     profile = replace(profiles.get("ci"), space=ConfigurationSpace({"[\n" * 9999: (0.0, 1.0)}))
     assert_refused(observations.check, pd.DataFrame(), profile, match="lacks the columns")

@@ -409,8 +409,10 @@ def _place(hp, unit: np.ndarray) -> np.ndarray:
 
 
 def _bounds(hp) -> tuple[float, float]:
-    if not isinstance(hp, (UniformFloatHyperparameter, UniformIntegerHyperparameter)):
-        raise ValueError(f"{hp.name} is neither uniform nor a choice, which is not supported: {hp}.")
+    uniform = isinstance(hp, (UniformFloatHyperparameter, UniformIntegerHyperparameter))
+    if not uniform or not np.isfinite(float(hp.upper) - float(hp.lower)):
+        what = f"{inputs.line(hp.name)} is neither uniform nor a choice, or its range is not finite"
+        raise ValueError(f"{what}, which is not supported: {inputs.line(hp, 150)}.")
     # An integer stands for the interval around it, so that all are drawn equally often.
     half = 0.5 if isinstance(hp, IntegerHyperparameter) else 0.0
     bounds = np.array([hp.lower - half, hp.upper + half], dtype=float)
