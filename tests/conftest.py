@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, Phase, configuration, settings
 # The networks of the tests are tiny: threads would wait for each other far longer than they compute.
 torch.set_num_threads(1)
 
-# The same examples in every run and nothing kept in the tree. For examples never tried before:
-# pytest --hypothesis-profile=new, which prints how to repeat what fails.
+# The same examples in every run of the same files, for Hypothesis takes constants from what is imported;
+# and nothing kept in the tree. Examples never tried before, and how to repeat what fails:
+# pytest --hypothesis-profile=new
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir(), "ubalkit-hypothesis"))
 SHARED = {
     "database": None,

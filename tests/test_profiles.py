@@ -95,7 +95,7 @@ BROKEN = {
 def test_a_file_that_holds_no_settings_is_one_sentence(content, tmp_path):
     path = tmp_path / "broken.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"broken\.json holds no settings of a profile \(") as caught:
+    with pytest.raises(ValueError, match=r"broken\.json holds no settings of a profile: ") as caught:
         profiles.find(str(path))
     assert "\n" not in str(caught.value)
 
@@ -104,7 +104,7 @@ def test_a_file_that_holds_no_settings_is_one_sentence(content, tmp_path):
 def test_a_file_that_lacks_what_rows_depend_on_is_refused(setting, tmp_path):
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(settings_without(setting)))
-    with pytest.raises(ValueError, match=rf"holds no settings of a profile \(.* lack {setting}\.\)"):
+    with pytest.raises(ValueError, match=rf"holds no settings of a profile: .* lack {setting}\."):
         profiles.find(str(path))
 
 

@@ -434,9 +434,9 @@ def test_the_command_line_takes_settings_from_a_file(runs, table, settings_file,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r".*settings\.json holds no settings of a profile \(.* is damaged: it is not JSON .*\)\n"),
-        ("{}", r".*settings\.json holds no settings of a profile \(The settings of a profile lack .*\)\n"),
-        (None, r".*No such file.*settings\.json'\n"),
+        ("{", r".*settings\.json holds no settings of a profile: .*settings\.json is damaged: .*\.\n"),
+        ("{}", r".*settings\.json holds no settings of a profile: .* lack batch_size, .*\.\n"),
+        (None, r"There is no profile at .*settings\.json\.\n"),
     ],
     ids=["no JSON", "no settings", "no file"],
 )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ubalkit import chunks, examples, executors, observations, paths, profiles, search
+from ubalkit import chunks, examples, executors, inputs, observations, paths, profiles, search
 from ubalkit.experiment import Experiment
 from ubalkit.profiles import Profile
 
@@ -95,7 +95,7 @@ def _merge(profile: Profile | Experiment, folders: Sequence[Path], given: argpar
     if merged.table.empty:
         raise ValueError(f"No chunk files in {', '.join(map(str, folders))}.")
     table = observations.check(merged.table, profile)
-    made = [paths.read_json(p) for f in folders for p in sorted(f.rglob("observations.json"))]
+    made = [inputs.mapping(p) for f in folders for p in sorted(f.rglob("observations.json"))]
     origin = ("ubalkit", "python", "versions", "device", "precision")
     parts = [{key: part.get(key) for key in origin} for part in made]
     about = search.provenance(

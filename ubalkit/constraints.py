@@ -16,7 +16,7 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 
-from ubalkit import decomposition, uncertainty
+from ubalkit import decomposition, inputs, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 
@@ -102,9 +102,9 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     ValueError
         For `low` outside (0, 1).
     """
-    if not 0 < low < 1:
-        raise ValueError(f"low = {low:g}; it must lie between 0 and 1.")
-    space, sign = attribution.ensemble.space, _sign(attribution.ensemble)
+    if not 0 < inputs.real(low) < 1:
+        raise ValueError(f"low = {inputs.line(low)}; it must lie between 0 and 1.")
+    low, space, sign = float(low), attribution.ensemble.space, _sign(attribution.ensemble)
     running = {name: attribution.running(name).draws for name in attribution.names}
     # First of the ensemble, then of its replicates.
     largest = np.max([draws[:, 1].max(1) for draws in running.values()], axis=0)
@@ -209,6 +209,7 @@ def _positive(mean: np.ndarray) -> tuple[int, int]:
 def _recommendation(
     attribution: Attribution, freeze: Mapping, ranges: Mapping, n_best: int, sure: pd.DataFrame | None = None
 ) -> Recommendation:
+    inputs.whole("n_best", n_best, 1)
     ensemble, metric = attribution.ensemble, attribution.metric
     space = spaces.reduced(ensemble.space, freeze, ranges)
     ordered = attribution.table.sort_values(metric, ascending=not ensemble.maximize, kind="stable")

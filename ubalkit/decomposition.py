@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ubalkit import observations, uncertainty
+from ubalkit import inputs, observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.metamodel import Ensemble
@@ -328,8 +328,9 @@ def decompose(
     """
     names = spaces.varied(ensemble.space)
     d = len(names)
-    if n_background < 1 or n_points < 1:
-        raise ValueError(f"n_background = {n_background}, n_points = {n_points}; at least 1 is needed.")
+    inputs.whole("n_background", n_background, 1, 2**30)
+    inputs.whole("n_points", n_points, 1, 2**30)
+    inputs.whole("seed", seed)
     ensemble.trust.check()
     random = table is not None
     if table is None:
@@ -337,6 +338,8 @@ def decompose(
     else:
         table = observations.usable(table) if "status" in table else table
     unit = spaces.to_unit(ensemble.space, table)
+    if not len(unit):
+        raise ValueError("There is no configuration to decompose.")
     largest = d if d <= MOST else 2
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
     transform = torch.as_tensor(_moebius(sets))

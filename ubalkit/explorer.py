@@ -300,7 +300,7 @@ def _plain(name: str) -> str:
     """The paper's symbol in plain characters, β₂ᶠ."""
     signs = str.maketrans("0123456789FB", "₀₁₂₃₄₅₆₇₈₉ᶠᴮ", "$_^\\")
     text = symbol(name).translate(signs).replace("beta", "β").replace("gamma", "γ")
-    return name if symbol(name) == name else text
+    return text if symbol(name).startswith("$") else name
 
 
 def _readable(value) -> str:

@@ -33,11 +33,16 @@ _OTHER = "#0072B2"
 plt.style.use(Path(__file__).with_name("style.mplstyle"))
 
 
+def _unset(text: str) -> str:
+    # Between two dollars matplotlib sets mathematics, or cannot.
+    return text.replace("$", r"\$")
+
+
 def symbol(name: str) -> str:
     """The paper's symbol of a hyperparameter: ``beta_2`` becomes β₂ᶠ, set as mathematics."""
     match = re.fullmatch(r"(beta|gamma)(F|B)?_(\d+)", name)
     if not match:
-        return name
+        return _unset(name)
     letter, direction, layer = match.groups()
     return rf"$\{letter}_{layer}^{direction or 'F'}$"
 
@@ -61,6 +66,7 @@ def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
     hp = space[name]
     values, labels = ticks(hp)
+    labels = list(map(_unset, labels))
     ax.set(**{f"{axis}ticks": spaces.coordinate(hp, values), f"{axis}ticklabels": labels})
     ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name)})
     if axis == "x" and sum(map(len, labels)) > 22:

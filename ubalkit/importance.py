@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
-from ubalkit import metamodel
+from ubalkit import inputs, metamodel
 from ubalkit import space as spaces
 
 __all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap", "compare"]
@@ -267,7 +267,7 @@ def compare(
     for method, weights in columns.items():
         missing = [name for name in names if name not in weights]
         if missing:
-            raise ValueError(f"{method} has no importance of {', '.join(missing)}.")
+            raise ValueError(f"{inputs.line(method)} has no importance of {', '.join(missing):.200}.")
     # The failed rows were warned of above, once.
     rows = table[table["status"] == "ok"]
     for name, method in methods.items():

@@ -18,6 +18,7 @@ from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.hyperparameters import FloatHyperparameter, IntegerHyperparameter, OrdinalHyperparameter
 
 from ubalkit import space as spaces
+from ubalkit.inputs import line
 
 __all__ = ["MISSING", "infer", "unite", "plain", "cell", "as_number", "choices_of"]
 
@@ -127,6 +128,8 @@ def _guess(name, values, table):
             what = f"{name} holds {words[0]!r:.60} and {len(set(words)) - 1} other texts"
             raise ValueError(f"{what}: correct it, state its choices in space, or name hyperparameters.")
     choices = sorted(set(present), key=lambda v: (type(v).__name__, v))
+    if len({(v, isinstance(v, bool)) for v in present}) > len(choices):
+        raise ValueError(f"{name} holds both of True and 1, or of False and 0, which are equal: use one.")
     return choices if len(choices) > 1 else choices[0]
 
 
@@ -151,6 +154,8 @@ def _hyperparameter(name, spec, values, position):
         if not isinstance(spec, tuple):
             choices = list(map(plain, spec if isinstance(spec, list) else [spec]))
             one = len(choices) == 1
+            if any("\0" in str(choice) for choice in choices):  # which NumPy cuts off
+                raise ValueError
             return Constant(name, *choices, meta=meta) if one else cs.Categorical(name, choices, meta=meta)
         low, high, step = spec if len(spec) == 3 else (*spec, None)
         log, steps = step == "log", 0 if step in (None, "log") else (high - low) / step + 1e-9
@@ -182,7 +187,7 @@ def _column(hp, values, rows):
             found = [inside] if abs(inside - number) < 1e-12 and (not whole or inside % 1 == 0) else []
         if not found and value == value:
             raise ValueError(
-                f"Trial {row} has {hp.name} = {value!r:.60}, which lies outside its space: {hp!s:.150}."
+                f"Trial {row} has {hp.name} = {value!r:.60}, which lies outside its space: {line(hp, 150)}."
             )
         taken.append(found[0] if found else value)
     taken = pd.Series(taken, rows, dtype=object)

@@ -7,6 +7,7 @@ observations and weights the others at random; what it has not seen measures
 how far it can be believed.
 """
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from ConfigSpace import ConfigurationSpace
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from ubalkit import observations
+from ubalkit import inputs, observations
 from ubalkit import space as spaces
 from ubalkit.trust import Trust, r2_interval
 
@@ -110,7 +111,8 @@ class Ensemble:
             "selection": self.selection.reset_index().to_dict("list"),
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
         }
-        path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
+        sealed = {"sha256": _seal(plain), **plain}
+        path.write_text(json.dumps(sealed) + "\n", encoding="utf-8")
 
     def predict(self, table: pd.DataFrame) -> np.ndarray:
         """Mean prediction of the members for configurations, (n,)."""
@@ -125,13 +127,17 @@ def load(path: Path) -> Ensemble:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If its members are not of the units that `fit` uses.
+        If its members are not of the units that `fit` uses, or the file was
+        changed since it was written.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no ensemble at {path}; notebook 02_metamodel makes it.")
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    if plain.pop("activation", None) != "gelu":
+    plain = inputs.mapping(path)
+    sealed = plain.pop("sha256", None)
+    if plain.get("activation") != "gelu" or sealed is None:
         raise ValueError(f"{path} was written by an earlier version; notebook 02_metamodel makes it again.")
+    if sealed != _seal(plain):
+        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
     space, members = spaces.from_plain(plain["space"]), []
     for arrays in plain["members"]:
         tensors = [torch.tensor(a, dtype=torch.float64) for a in arrays]
@@ -143,6 +149,10 @@ def load(path: Path) -> Ensemble:
         "ceiling": float("nan") if plain.get("ceiling") is None else plain["ceiling"],
     }
     return Ensemble(**plain | {"space": space, "members": members} | frames)
+
+
+def _seal(plain: dict) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def fit(
@@ -202,9 +212,9 @@ def fit(
         the number of hyperparameters plus the number of folds.
     """
     space = space or spaces.ubal()
-    for name, value, least in (("n_members", n_members, 1), ("n_folds", n_folds, 2)):
-        if value < least:
-            raise ValueError(f"{name} = {value}; at least {least} is needed.")
+    counts = {"n_members": n_members, "n_folds": n_folds, "steps": steps, "seed": seed}
+    for (name, value), least in zip(counts.items(), (1, 2, 1, 0)):
+        inputs.whole(name, value, least)
     if not architectures or not weight_decays:
         raise ValueError("At least one architecture and one weight decay are needed to choose from.")
     unit, y = observed(table, metric, space, n_folds)

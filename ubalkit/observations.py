@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer
 
-from ubalkit import experiment, paths, profiles
+from ubalkit import experiment, inputs, profiles
 from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
 from ubalkit.inference import as_number, plain
@@ -95,7 +95,9 @@ def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
     if not names:
         raise ValueError(f"The space of {profile.name!r} holds no hyperparameter.")
     if missing:
-        raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
+        raise ValueError(
+            f"The table of observations lacks the columns {inputs.line(', '.join(missing), 200)}."
+        )
     if not table.columns.is_unique or not all(is_integer(i) and 0 <= i < 2**63 for i in table.index):
         raise ValueError(
             "The columns of the table must differ, and its index must hold whole numbers from 0."
@@ -148,18 +150,20 @@ def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
     ValueError
         For a metric that the table does not have.
     """
-    if metric not in table:
+    if not isinstance(metric, str) or metric not in table:
         known = [c for c in table if c in METRICS] or list(table.select_dtypes("number")) or list(METRICS)
         raise ValueError(f"Unknown metric {metric!r:.60}; the table has {', '.join(map(str, known)):.200}.")
-    return table[metric]
+    return pd.Series(_numbers(table[metric]), table.index, name=metric)
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that did not fail; says how many it leaves out, in a warning."""
-    failed = (table["status"] != "ok").sum()
-    if failed:
-        warnings.warn(f"{failed} of {len(table)} configurations failed and are left out.", stacklevel=2)
-    return table[table["status"] == "ok"]
+    if "status" not in table:
+        raise ValueError(f"The table has no column 'status'; it has {', '.join(map(str, table)):.200}.")
+    ok = np.array([str(word) == "ok" for word in table["status"]], dtype=bool)
+    if not ok.all():
+        warnings.warn(f"{(~ok).sum()} of {len(table)} configurations failed and are left out.", stacklevel=2)
+    return table[ok]
 
 
 def write(table: pd.DataFrame, path: Path, **provenance) -> None:
@@ -201,7 +205,7 @@ def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFram
     about_file = path.with_suffix(".json")
     if not about_file.is_file():
         raise ValueError(f"{about_file.name} is missing beside {path}: what made the table is unknown.")
-    about = paths.read_json(about_file)
+    about = inputs.mapping(about_file)
     if about.get("sha256") != sha256(text):
         raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
     table = from_text(text)

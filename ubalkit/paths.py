@@ -5,12 +5,11 @@ Three environment variables move things: ``UBALKIT_HOME`` (the repository),
 folder that holds ``MNIST/raw``, as torchvision lays it out).
 """
 
-import json
 import os
 import re
 from pathlib import Path
 
-__all__ = ["home", "data", "figures", "notebooks", "runs", "mnist", "writable", "read_json"]
+__all__ = ["home", "data", "figures", "notebooks", "runs", "mnist", "writable"]
 
 
 def home() -> Path:
@@ -72,20 +71,3 @@ def writable(folder: Path) -> Path:
             "name another one or set UBALKIT_RUNS."
         ) from error
     return folder
-
-
-def read_json(path: Path) -> dict:
-    """The plain values that a JSON file holds by name.
-
-    Raises
-    ------
-    ValueError
-        If it holds anything else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it is not JSON ({error!s:.100}).") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: its JSON is no object.")
-    return found

@@ -7,12 +7,13 @@ own and writes a report that can be mailed.
 """
 
 import argparse
+import ast
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ubalkit import paths, profiles
+from ubalkit import inputs, paths, profiles
 
 __all__ = ["FIRST", "NOTEBOOKS", "OWN", "meet", "run", "own", "publish"]
 
@@ -66,7 +67,7 @@ def run(
     unknown = [name for name in notebooks if name not in NOTEBOOKS]
     unknown += [name for name in parameters if name not in notebooks]
     if unknown:
-        raise ValueError(f"Unknown notebook {unknown[0]!r}; there are {', '.join(NOTEBOOKS)}.")
+        raise ValueError(f"Unknown notebook {unknown[0]!r:.60}; there are {', '.join(NOTEBOOKS)}.")
     plan = [_checked(name, {"profile_name": profile, **parameters.get(name, {})}) for name in notebooks]
     folder = paths.writable(paths.runs(profile) / "notebooks")
     return [_execute(source, given, folder, progress) for source, given in plan]
@@ -130,11 +131,14 @@ def _checked(name: str, given: Mapping) -> tuple[Path, Mapping]:
     source = paths.notebooks() / f"{name}.ipynb"
     # papermill itself only warns of a parameter that a notebook lacks.
     known = papermill.inspect_notebook(str(source))
-    for parameter in given:
+    for parameter, value in given.items():
         if parameter not in known:
             raise ValueError(
-                f"The notebook {name} has no parameter {parameter!r}; it has {', '.join(known)}."
+                f"The notebook {name} has no parameter {parameter!r:.60}; it has {', '.join(known)}."
             )
+        wanted = type(ast.literal_eval(known[parameter]["default"]))
+        if type(value) is not wanted and (wanted, type(value)) != (float, int):
+            raise ValueError(f"{parameter} = {inputs.line(value)}; {wanted.__name__} is needed.")
     return source, given
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ConfigSpace import ConfigurationSpace
 
-from ubalkit import paths
+from ubalkit import inputs, paths
 from ubalkit import space as spaces
 
 __all__ = ["Profile", "default", "find", "from_settings", "get", "METRICS", "NAMES"]
@@ -109,8 +109,8 @@ class Profile:
     def __post_init__(self):
         for f in fields(self):
             value = getattr(self, f.name)
-            none = f.type is int and value == 0 and f.name not in ("epochs", "seed")
-            if none or not _RIGHT[f.type](value):
+            needed = f.type is int and f.name not in ("epochs", "seed")
+            if not _RIGHT[f.type](value) or (needed and value == 0):
                 raise ValueError(f"{f.name} = {value!r:.60} is no such setting of a profile.")
 
     @property
@@ -183,7 +183,7 @@ def default() -> str:
     """
     for name in ("paper", "compact"):
         about = paths.data(name) / "observations.json"
-        if about.is_file() and paths.read_json(about)["rows"] >= 1000:
+        if about.is_file() and inputs.mapping(about)["rows"] >= 1000:
             return name
     return "digits"
 
@@ -212,7 +212,7 @@ def get(name: str) -> Profile:
     ValueError
         For an unknown name.
     """
-    if name not in _PROFILES:
+    if not isinstance(name, str) or name not in _PROFILES:
         raise ValueError(f"Unknown profile {name!r:.60}; there are {', '.join(NAMES)}.")
     return _PROFILES[name]
 
@@ -230,6 +230,9 @@ def find(name: str) -> Profile:
     if not name.endswith(".json"):
         return get(name)
     try:
-        return from_settings(paths.read_json(Path(name)))
-    except (ValueError, IsADirectoryError) as error:
-        raise ValueError(f"{name!s:.100} holds no settings of a profile ({error!s:.200})") from error
+        return from_settings(inputs.mapping(Path(name)))
+    except (ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f"There is no profile at {inputs.line(name, 150)}.") from error
+        where = inputs.line(name, 150)
+        raise ValueError(f"{where} holds no settings of a profile: {inputs.line(error, 200)}") from error

@@ -11,8 +11,9 @@ table. In the unit cube it stands at its default there, whatever its coordinate
 is, so that no prediction depends on it where it is not in force.
 """
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ from ConfigSpace.hyperparameters import (
     UniformFloatHyperparameter,
     UniformIntegerHyperparameter,
 )
+
+from ubalkit import inputs
 
 __all__ = [
     "ubal",
@@ -109,7 +112,8 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
         If the forbidden clauses leave next to nothing.
     """
     d = len(varied(space))
-    generators = [np.random.default_rng([seed, i]) for i in indices]
+    indices = [inputs.whole("index", i, most=2**63 - 1) for i in indices]
+    generators = [np.random.default_rng([inputs.whole("seed", seed), i]) for i in indices]
     unit = np.array([generator.random(d) for generator in generators]).reshape(len(indices), d)
     for _ in range(_PATIENCE):
         forbidden = np.flatnonzero(~legal(space, unit))
@@ -167,18 +171,23 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
     columns, absent = [], []
     for name in varied(space):
         if name not in table:
-            raise ValueError(f"The table has no column {name!r}; it has {', '.join(map(str, table))}.")
+            raise ValueError(f"The table has no column {name!r}; it has {', '.join(map(str, table)):.200}.")
         hp, values = space[name], table[name]
         missing = values.isna().to_numpy() & bool(space.parent_conditions_of[name])
         values = values.astype(object).where(~missing, hp.default_value) if missing.any() else values
         values = values.to_numpy()
         if _is_discrete(hp):
-            wrong = [v for v in values if v not in _choices(hp)]
+            choices = set(_choices(hp))
+            wrong = [v for v in values if not (isinstance(v, Hashable) and v in choices)]
         else:
-            values = pd.to_numeric(values, errors="coerce")
-            wrong = table[name].to_numpy()[~((values >= hp.lower) & (values <= hp.upper))]
+            values = values if values.dtype.kind in "iuf" else np.array([*map(inputs.real, values)], float)
+            right = (values >= hp.lower) & (values <= hp.upper)
+            right &= (values % 1 == 0) | (not isinstance(hp, IntegerHyperparameter))
+            wrong = table[name].to_numpy()[~right]
         if len(wrong):
-            raise ValueError(f"{name} = {wrong[0]} lies outside its space: {hp}.")
+            raise ValueError(
+                f"{name} = {inputs.line(wrong[0])} lies outside its space: {inputs.line(hp, 150)}."
+            )
         columns.append(coordinate(hp, values))
         absent.append(missing)
     if not columns:
@@ -308,14 +317,18 @@ def reduced(
     for name in names(space):
         hp = space[name]
         if name in freeze:
-            if not hp.legal_value(freeze[name]):
-                raise ValueError(f"{name} = {freeze[name]} lies outside its space: {hp}.")
+            if not _legal(hp, freeze[name]):
+                raise ValueError(
+                    f"{name} = {inputs.line(freeze[name])} lies outside its space: {inputs.line(hp, 150)}."
+                )
             hp = Constant(name, freeze[name], meta=hp.meta)
         elif name in ranges:
-            low, high = (float(bound) for bound in ranges[name])
+            pair = isinstance(ranges[name], (tuple, list)) and len(ranges[name]) == 2
+            low, high = map(inputs.real, ranges[name] if pair else (np.nan, np.nan))
             if _is_discrete(hp) or isinstance(hp, Constant):
                 raise ValueError(f"{name} has no range to narrow: {hp}.")
-            if not hp.lower <= low < high <= hp.upper:
+            # ConfigSpace keeps 13 decimals of a bound.
+            if not (hp.lower <= low and low + 1e-12 < high <= hp.upper):
                 raise ValueError(
                     f"{name}: the range {low:g} to {high:g} does not lie within {hp.lower:g} to {hp.upper:g}."
                 )
@@ -344,7 +357,9 @@ def from_plain(plain: Mapping) -> ConfigurationSpace:
     try:
         # A copy: ConfigSpace takes apart what it reads.
         space = ConfigurationSpace.from_serialized_dict(copy.deepcopy(dict(plain)))
-        names(space)
+        # They can be put in order, and their choices told apart.
+        if not [set(_choices(space[n])) if _is_discrete(space[n]) else n for n in names(space)]:
+            raise ValueError("no hyperparameters")
         return space
     except Exception as error:  # whatever the library stumbles over
         raise ValueError(f"This describes no space of hyperparameters ({error!r:.200}).") from error
@@ -363,6 +378,13 @@ def describe(space: ConfigurationSpace) -> pd.Series:
         return f"[{hp.lower:.4g}, {hp.upper:.4g}]" + (" log" if hp.log else "") + when
 
     return pd.Series({name: line(space[name]) for name in names(space)}, name="range")
+
+
+def _legal(hp, value) -> bool:
+    # ConfigSpace compares with its choices, and meets what cannot be compared.
+    with contextlib.suppress(Exception):
+        return bool(hp.legal_value(value))
+    return False
 
 
 def _is_discrete(hp) -> bool:
@@ -387,8 +409,10 @@ def _place(hp, unit: np.ndarray) -> np.ndarray:
 
 
 def _bounds(hp) -> tuple[float, float]:
-    if not isinstance(hp, (UniformFloatHyperparameter, UniformIntegerHyperparameter)):
-        raise ValueError(f"{hp.name} is neither uniform nor a choice, which is not supported: {hp}.")
+    uniform = isinstance(hp, (UniformFloatHyperparameter, UniformIntegerHyperparameter))
+    if not uniform or not np.isfinite(float(hp.upper) - float(hp.lower)):
+        what = f"{inputs.line(hp.name)} is neither uniform nor a choice, or its range is not finite"
+        raise ValueError(f"{what}, which is not supported: {inputs.line(hp, 150)}.")
     # An integer stands for the interval around it, so that all are drawn equally often.
     half = 0.5 if isinstance(hp, IntegerHyperparameter) else 0.0
     bounds = np.array([hp.lower - half, hp.upper + half], dtype=float)
@@ -399,8 +423,8 @@ def coordinate(hp, values) -> np.ndarray:
     """Unit-cube coordinate of legal values of one hyperparameter of ConfigSpace."""
     if _is_discrete(hp):
         choices, edges = list(_choices(hp)), _edges(hp)
-        places = [choices.index(value) for value in values]
-        return (edges[places] + edges[np.array(places) + 1]) / 2
+        places = np.array([choices.index(value) for value in values], dtype=int)
+        return (edges[places] + edges[places + 1]) / 2
     low, high = _bounds(hp)
     values = np.asarray(values, dtype=float)
     return ((np.log(values) if hp.log else values) - low) / (high - low)

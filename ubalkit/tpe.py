@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ubalkit import observations, search
+from ubalkit import inputs, observations, search
 from ubalkit import space as spaces
 from ubalkit.profiles import Profile
 
@@ -49,8 +49,10 @@ def run(
     """
     import optuna
 
-    if metric not in observations.METRICS:
-        raise ValueError(f"Unknown metric {metric!r}; there are {', '.join(observations.METRICS)}.")
+    if not isinstance(metric, str) or metric not in observations.METRICS:
+        raise ValueError(f"Unknown metric {metric!r:.60}; there are {', '.join(observations.METRICS)}.")
+    for name, value, least in (("n_trials", n_trials, 1), ("n_studies", n_studies, 1), ("seed", seed, 0)):
+        inputs.whole(name, value, least, 2**32)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     names = spaces.varied(profile.space)
     # Unit-cube coordinates: TPE then sees the same space as every other method here.

@@ -19,10 +19,14 @@ One rule for every source:
 - A hyperparameter that finished trials lack is conditional if another one,
   with choices or an integer, tells exactly when. If none does, it is refused.
   None as a choice of a conditional one is the text ``None``.
+- A name is one line of up to 100 printable characters, with no more than one
+  dollar, between two of which figures would set mathematics. Texts stay as
+  they are.
 - What was found and done is counted in `Trials.report`. What cannot be used
   raises a ValueError of one sentence.
 """
 
+import contextlib
 import csv
 import io
 import math
@@ -165,14 +169,18 @@ def from_csv(path: str | Path, metric, **options) -> Trials:
     wanted, tables = set(_texts("metric", metric)), []
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        for delimiter in ",;\t":
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
+    for delimiter in ",;\t":
+        with contextlib.suppress(csv.Error):  # a quote that nothing closes, or a cell too long
             rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
             tables.append([[cell.strip() for cell in row] for row in rows if any(row)])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
+    tables.append([[]])
     head, *rows = max(tables, key=lambda t: (wanted <= set(t[0]), len(t[0])) if t else (False, 0)) or [[]]
     if len(head) < 2:
-        raise ValueError(f"{path} has {len(head)} columns; separate them by comma, semicolon or tab.")
+        raise ValueError(
+            f"{path} has {len(head)} columns; separate them by comma, semicolon or tab, and close quotes."
+        )
     for k, row in enumerate(rows):
         if len(row) != len(head):
             raise ValueError(f"Row {k} of {path} has {len(row)} cells, its first line {len(head)}.")
@@ -354,7 +362,8 @@ def _trials(columns, metric, direction, space, names, states, numbers, table=Fal
         )
     if isinstance(space, ConfigurationSpace):
         names = [n for n in spaces.names(space) if n in columns or not isinstance(space[n], Constant)]
-    names = _texts("hyperparameters", names or [n for n in columns if n not in metrics])
+    names = _texts("hyperparameters", [] if names is None else names)
+    names = names or [n for n in columns if n not in metrics]
     given = [] if isinstance(space, ConfigurationSpace) else space or []
     for name in [*metrics, *names, *given]:
         if name not in columns or (name in given and name not in names):
@@ -412,9 +421,9 @@ def _texts(what, given):
 def _named(names):
     # They become axes of figures, lines of reports and words of sentences.
     for name in names:
-        if not (0 < len(name) <= 100 and name.isprintable()):
+        if not (0 < len(name) <= 100 and name.isprintable() and name.count("$") < 2):
             raise ValueError(
-                f"A column is named {name!r:.60}; a name has 1 to 100 characters, all printable."
+                f"A column is named {name!r:.60}; 1 to 100 characters are allowed, all printable, and one $."
             )
 
 

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ubalkit import inputs
+
 __all__ = ["UBAL", "Activations"]
 
 
@@ -35,8 +37,21 @@ class Activations(NamedTuple):
     BE: list[Tensor | None]  #: backward echo
 
 
+def _numbers(name: str, value, dtype: torch.dtype, device) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.to(device, dtype)
+    numbers = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    try:
+        value = value if numbers else np.array(value, dtype=float)
+        return torch.as_tensor(value, dtype=dtype, device=device)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{name} = {inputs.line(value)} does not hold numbers in rows of one length."
+        ) from error
+
+
 def _unit_interval(name: str, value, width: int) -> Tensor:
-    value = torch.tensor(np.asarray(value), dtype=torch.float64)
+    value = _numbers(name, value, torch.float64, "cpu").clone()
     if value.dim() not in (1, 2) or value.shape[-1] != width or not len(value):
         raise ValueError(
             f"{name} has the shape {tuple(value.shape)}; ({width},) or (n_networks, {width}) is needed."
@@ -170,9 +185,10 @@ class UBAL:
         device="cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        self.layers = tuple(int(n) for n in layers)
-        if len(self.layers) < 2 or min(self.layers) < 1:
-            raise ValueError(f"layers = {layers!r}: at least two sizes of at least 1 are needed.")
+        sizes = list(layers) if np.iterable(layers) else []
+        if len(sizes) < 2 or not all(isinstance(n, (int, np.integer)) and 0 < n < 2**31 for n in sizes):
+            raise ValueError(f"layers = {inputs.line(layers)}: at least two sizes of at least 1 are needed.")
+        self.layers = tuple(map(int, sizes))
         depth = len(self.layers)
         given = {
             "beta": (beta, depth),
@@ -181,10 +197,12 @@ class UBAL:
         }
         checked = {name: _unit_interval(name, value, width) for name, (value, width) in given.items()}
         sizes = {name: len(value) for name, value in checked.items() if len(value) > 1}
-        seeds = None if np.ndim(seed) == 0 else [int(s) for s in seed]
+        several = np.iterable(seed) and not isinstance(seed, str)
+        seeds = [inputs.whole("seed", s, -(2**63), 2**63) for s in (seed if several else [seed])]
+        seeds = seeds if several else None
         if seeds is not None and len(seeds) != 1:
             sizes["seed"] = len(seeds)
-        self.n_networks = max(sizes.values(), default=1)
+        self.n_networks = max([1, *sizes.values()])
         if set(sizes.values()) - {self.n_networks}:
             raise ValueError(f"The numbers of networks differ: {sizes}.")
         if seeds is None:
@@ -192,12 +210,16 @@ class UBAL:
         elif len(seeds) != self.n_networks:
             raise ValueError(f"seed has {len(seeds)} values for {self.n_networks} networks.")
         self.seeds = tuple(seeds)
-        self.learning_rate = float(learning_rate)
+        if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype = {inputs.line(dtype)}; torch.float32 and torch.float64 are allowed.")
+        self.learning_rate = inputs.real(learning_rate)
         if not abs(self.learning_rate) <= torch.finfo(dtype).max:
-            raise ValueError(f"learning_rate = {learning_rate:g} is not a finite number of {dtype}.")
-        self.init_std = float(init_std)
+            raise ValueError(
+                f"learning_rate = {inputs.line(learning_rate)} is not a finite number of {dtype}."
+            )
+        self.init_std = inputs.real(init_std)
         if not 0 <= self.init_std <= torch.finfo(torch.float32).max:
-            raise ValueError(f"init_std = {init_std:g}; a finite number of at least 0 is needed.")
+            raise ValueError(f"init_std = {inputs.line(init_std)}; a finite number of at least 0 is needed.")
         self.beta, self.gamma_f, self.gamma_b = (v.expand(self.n_networks, -1) for v in checked.values())
         # Hyperparameters are kept as a list over layers of (n_networks, 1, 1),
         # ready to broadcast over (n_networks, batch, n_l).
@@ -209,8 +231,8 @@ class UBAL:
         self._kept = _Kept()
         self._W, self._M = [], []
         for n, m in itertools.pairwise(self.layers):
-            self._W.append(self._draw(n + 1, m, init_std, device, dtype))
-            self._M.append(self._draw(m + 1, n, init_std, device, dtype))
+            self._W.append(self._draw(n + 1, m, self.init_std, device, dtype))
+            self._M.append(self._draw(m + 1, n, self.init_std, device, dtype))
 
     def _draw(self, rows: int, columns: int, std: float, device, dtype) -> _Weights:
         # Always in float32: both precisions start from the same weights.
@@ -265,7 +287,7 @@ class UBAL:
         return self._W[0].weights.dtype
 
     def _input(self, name: str, value, width: int) -> Tensor:
-        value = torch.as_tensor(value, dtype=self.dtype, device=self.device)
+        value = _numbers(name, value, self.dtype, self.device)
         if value.dim() not in (2, 3) or value.shape[-1] != width:
             raise ValueError(
                 f"{name} has the shape {tuple(value.shape)}; "
@@ -398,7 +420,8 @@ class UBAL:
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):
             raise ValueError(f"x is {tuple(x.shape)} and y {tuple(y.shape)} in shape; pairs are needed.")
-        for _ in range(epochs):
+        inputs.whole("batch_size", batch_size, 1, 2**62)
+        for _ in range(inputs.whole("epochs", epochs)):
             order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
             for rows in order.split(batch_size, dim=1):
                 self.update(x[rows], y[rows])
