@@ -1,5 +1,6 @@
 """Searches on a Dask cluster of real processes: the same table from any of them, and when they are killed."""
 
+import gc
 import json
 import os
 import signal
@@ -164,6 +165,9 @@ def test_where_no_scheduler_answers_one_sentence_says_so():
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(ValueError, match="No Dask scheduler answers at"), executors.connected(address):
         pass
+    # Half made, the garbage collector would close it: while another one starts, they wait for each other.
+    clients = [made for made in gc.get_objects() if type(made) is distributed.Client]
+    assert {client.status for client in clients} <= {"closed", "running"}
 
 
 def test_no_address_is_this_machine():

@@ -29,6 +29,14 @@ SPACE = ConfigurationSpace(space={"x": Float("x", (0.0, 1.0))})
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="These faults are Unix's.")
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """What a shell runs in the background ignores interrupts, and so would all that a test starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def quiet_run(profile, folder, **how):
     return search.run(profile, folder=folder, **{"workers": 1, "progress": False, **how})
 
@@ -349,9 +357,12 @@ def messages(client):
 def test_interrupted_on_the_command_line_it_ends_with_one_sentence(tmp_path):
     command = [sys.executable, "-m", "ubalkit.search", "--profile", "ci", "--chunk", "1", "--workers", "2"]
     with subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: chunk_files(tmp_path / "chunks"), "The search wrote no chunk.")
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        try:
+            until(lambda: chunk_files(tmp_path / "chunks"), "The search wrote no chunk.")
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     last = said.strip().splitlines()[-1]
     assert last.startswith("Stopped. ") and " of 120 configurations are finished" in last
@@ -389,9 +400,10 @@ except KeyboardInterrupt as stopped:
         try:
             # One process is in the middle of its chunk then, the other waits for a further one.
             until(lambda: chunk_files(tmp_path / "chunks"), "The processes did not begin.")
-        finally:
             os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert out.startswith("Stopped. 1 of 2 ") and out.count("\n") == 1
     assert err == ""
 

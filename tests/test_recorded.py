@@ -1,9 +1,12 @@
 """What is recorded in data/ is true: rows trained again come out as recorded."""
 
 import json
+import os
+import subprocess
 
 import nbformat
 import pytest
+import torch
 
 from ubalkit import datasets, examples, experiment, observations, paths, pipeline, profiles, search
 
@@ -31,6 +34,20 @@ def test_recorded_rows_come_out_again(name):
     compared = search.verify(profile, table, 1 if on_mnist else 5, seed=len(table))
     # One in ten may stray on another kind of processor; see search.TOLERANCE.
     assert compared["holds"].mean() >= 2 / 3, compared
+
+
+@pytest.mark.skipif(
+    "UBALKIT_OTHER_PYTHON" not in os.environ,
+    reason="UBALKIT_OTHER_PYTHON names no interpreter with another version of torch.",
+)
+def test_another_version_of_torch_trains_the_same_rows(tmp_path):
+    other, where = os.environ["UBALKIT_OTHER_PYTHON"], {**os.environ, "PYTHONPATH": str(paths.home())}
+    asked = ["-m", "ubalkit.search", "--profile", "digits", "--count", "40", "--out", str(tmp_path)]
+    subprocess.run([other, *asked], env=where, check=True, cwd=tmp_path)
+    profile = profiles.get("digits")
+    table = observations.read(tmp_path / "observations.csv", profile)
+    assert table.attrs["about"]["versions"]["torch"] != torch.__version__.split("+")[0]
+    assert search.verify(profile, table, 40)["holds"].mean() >= 2 / 3
 
 
 def test_a_wrong_row_is_seen():

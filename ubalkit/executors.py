@@ -105,9 +105,14 @@ def connected(address: str):
         return
     from distributed import Client
 
+    client = Client.__new__(Client)
     try:
-        client = Client(address, timeout=5, set_as_default=False)
+        client.__init__(address, timeout=5, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
+        # Left half made, it would close itself when it is collected: at any time,
+        # even while the next one starts, which holds the lock that closing needs.
+        with contextlib.suppress(AttributeError):
+            client.close()
         raise ValueError(f"No Dask scheduler answers at {address!r} ({error}).") from error
     with client:
         yield client

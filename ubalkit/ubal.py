@@ -42,7 +42,8 @@ def _numbers(name: str, value, dtype: torch.dtype, device) -> Tensor:
         return value.to(device, dtype)
     numbers = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     try:
-        value = value if numbers else np.array(value, dtype=float)
+        # Torch shares an array's memory, and warns where it must not be written to.
+        value = np.require(value, None if numbers else float, "W")
         return torch.as_tensor(value, dtype=dtype, device=device)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
