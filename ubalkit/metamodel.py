@@ -138,6 +138,7 @@ def load(path: Path) -> Ensemble:
         raise ValueError(f"{path} was written by an earlier version; notebook 02_metamodel makes it again.")
     if sealed != _seal(plain):
         raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
+    del plain["activation"]
     space, members = spaces.from_plain(plain["space"]), []
     for arrays in plain["members"]:
         tensors = [torch.tensor(a, dtype=torch.float64) for a in arrays]
