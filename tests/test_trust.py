@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import math
 import warnings
 
@@ -290,12 +289,3 @@ def test_a_ceiling_that_is_not_known_stays_so(tmp_path):
 
 def test_no_noise_is_a_ceiling_of_one():
     assert metamodel.fit(observed(60, slope), "test_accuracy", noise=0.0, **QUICK).ceiling == 1.0
-
-
-def test_a_file_without_a_ceiling_is_read(tmp_path):
-    path = tmp_path / "ensemble.json"
-    metamodel.fit(observed(60, slope), "test_accuracy", **QUICK).save(path)
-    plain = json.loads(path.read_text())
-    del plain["ceiling"]
-    path.write_text(json.dumps(plain))
-    assert math.isnan(metamodel.load(path).ceiling)

@@ -147,7 +147,7 @@ def load(path: Path) -> Ensemble:
         "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
         "held_out": np.array(plain["held_out"], dtype=float),
         "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
-        "ceiling": float("nan") if plain.get("ceiling") is None else plain["ceiling"],
+        "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
     return Ensemble(**plain | {"space": space, "members": members} | frames)
 
