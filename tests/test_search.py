@@ -50,7 +50,7 @@ def test_a_search_gives_a_checked_table_of_the_profile(table):
     assert observations.check(table, TINY) is table
 
 
-@pytest.mark.parametrize("chunk", [1, 7])
+@pytest.mark.parametrize("chunk", [1, 7, 500])
 def test_chunks_of_any_size_give_the_same_table(table, tmp_path, chunk):
     assert_same(quiet_run(folder=tmp_path, chunk=chunk), table)
     assert len(chunk_files(tmp_path)) == -(10 // -chunk)
