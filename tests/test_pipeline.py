@@ -258,7 +258,7 @@ def test_the_check_of_outputs_fails_where_an_input_was_damaged(here, tmp_path, d
         damage(ensemble)
         # As one would who means it: with the right SHA-256.
         del ensemble["sha256"]
-        path.write_text(json.dumps({**ensemble, "sha256": metamodel._seal(ensemble)}))
+        path.write_text(json.dumps({**ensemble, "sha256": observations.sha256(json.dumps(ensemble))}))
     done = nbval(folder, runs)
     assert done.returncode == (0 if damage is None else 1), done.stdout
     if damage is not None:

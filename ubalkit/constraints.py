@@ -100,7 +100,7 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     Raises
     ------
     ValueError
-        For `low` outside (0, 1).
+        For `low` outside (0, 1), or `n_best` below 1.
     """
     if not 0 < inputs.real(low) < 1:
         raise ValueError(f"low = {inputs.line(low)}; it must lie between 0 and 1.")

@@ -7,7 +7,6 @@ observations and weights the others at random; what it has not seen measures
 how far it can be believed.
 """
 
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -111,8 +110,8 @@ class Ensemble:
             "selection": self.selection.reset_index().to_dict("list"),
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
         }
-        sealed = {"sha256": _seal(plain), **plain}
-        path.write_text(json.dumps(sealed) + "\n", encoding="utf-8")
+        sealed = {"sha256": observations.sha256(json.dumps(plain)), **plain}
+        observations.write_atomically(path, json.dumps(sealed) + "\n")
 
     def predict(self, table: pd.DataFrame) -> np.ndarray:
         """Mean prediction of the members for configurations, (n,)."""
@@ -136,7 +135,7 @@ def load(path: Path) -> Ensemble:
     sealed = plain.pop("sha256", None)
     if plain.get("activation") != "gelu" or sealed is None:
         raise ValueError(f"{path} was written by an earlier version; notebook 02_metamodel makes it again.")
-    if sealed != _seal(plain):
+    if sealed != observations.sha256(json.dumps(plain)):
         raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
     del plain["activation"]
     space, members = spaces.from_plain(plain["space"]), []
@@ -150,10 +149,6 @@ def load(path: Path) -> Ensemble:
         "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
     return Ensemble(**plain | {"space": space, "members": members} | frames)
-
-
-def _seal(plain: dict) -> str:
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def fit(

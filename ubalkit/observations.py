@@ -157,7 +157,13 @@ def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that did not fail; says how many it leaves out, in a warning."""
+    """The rows that did not fail; says how many it leaves out, in a warning.
+
+    Raises
+    ------
+    ValueError
+        If the table has no column ``status``.
+    """
     if "status" not in table:
         raise ValueError(f"The table has no column 'status'; it has {', '.join(map(str, table)):.200}.")
     ok = np.array([str(word) == "ok" for word in table["status"]], dtype=bool)

@@ -60,7 +60,7 @@ def run(
     ------
     ValueError
         For an unknown profile or notebook, or a parameter that a notebook
-        does not have.
+        does not have, or of another type than its default.
     papermill.PapermillExecutionError
         If a cell raises.
     """
@@ -87,7 +87,8 @@ def meet(*, progress: bool = False, **parameters) -> Path:
     Raises
     ------
     ValueError
-        For a parameter that the notebook does not have.
+        For a parameter that the notebook does not have, or of another type
+        than its default.
     """
     source, given = _checked(FIRST, parameters)
     return _execute(source, given, paths.writable(paths.runs("ubal") / "notebooks"), progress)
@@ -112,7 +113,8 @@ def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
     Raises
     ------
     ValueError
-        For a parameter that the notebook does not have.
+        For a parameter that the notebook does not have, or of another type
+        than its default.
     papermill.PapermillExecutionError
         If a cell raises; its last line says why.
     """

@@ -231,8 +231,8 @@ def find(name: str) -> Profile:
         return get(name)
     try:
         return from_settings(inputs.mapping(Path(name)))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no profile at {inputs.line(name, 150)}.") from error
     except (ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(f"There is no profile at {inputs.line(name, 150)}.") from error
         where = inputs.line(name, 150)
         raise ValueError(f"{where} holds no settings of a profile: {inputs.line(error, 200)}") from error

@@ -109,7 +109,8 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
     Raises
     ------
     ValueError
-        If the forbidden clauses leave next to nothing.
+        If the forbidden clauses leave next to nothing, or `seed` or an index
+        is no whole number of at least 0.
     """
     d = len(varied(space))
     indices = [inputs.whole("index", i, most=2**63 - 1) for i in indices]

@@ -175,8 +175,8 @@ def from_csv(path: str | Path, metric, **options) -> Trials:
         with contextlib.suppress(csv.Error):  # a quote that nothing closes, or a cell too long
             rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
             tables.append([[cell.strip() for cell in row] for row in rows if any(row)])
-    tables.append([[]])
-    head, *rows = max(tables, key=lambda t: (wanted <= set(t[0]), len(t[0])) if t else (False, 0)) or [[]]
+    best = max(tables, key=lambda t: (wanted <= set(t[0]), len(t[0])) if t else (False, 0), default=[])
+    head, *rows = best or [[]]
     if len(head) < 2:
         raise ValueError(
             f"{path} has {len(head)} columns; separate them by comma, semicolon or tab, and close quotes."

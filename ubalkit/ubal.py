@@ -198,16 +198,15 @@ class UBAL:
         }
         checked = {name: _unit_interval(name, value, width) for name, (value, width) in given.items()}
         sizes = {name: len(value) for name, value in checked.items() if len(value) > 1}
-        several = np.iterable(seed) and not isinstance(seed, str)
+        several = np.iterable(seed)
         seeds = [inputs.whole("seed", s, -(2**63), 2**63) for s in (seed if several else [seed])]
-        seeds = seeds if several else None
-        if seeds is not None and len(seeds) != 1:
+        if len(seeds) != 1:
             sizes["seed"] = len(seeds)
         self.n_networks = max([1, *sizes.values()])
         if set(sizes.values()) - {self.n_networks}:
             raise ValueError(f"The numbers of networks differ: {sizes}.")
-        if seeds is None:
-            seeds = [int(seed) + k for k in range(self.n_networks)]
+        if not several:
+            seeds = [seeds[0] + k for k in range(self.n_networks)]
         elif len(seeds) != self.n_networks:
             raise ValueError(f"seed has {len(seeds)} values for {self.n_networks} networks.")
         self.seeds = tuple(seeds)
