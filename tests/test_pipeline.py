@@ -12,7 +12,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from ubalkit import attribution, metamodel, observations, paths, pipeline, profiles
+from ubalkit import attribution, metamodel, observations, paths, pipeline, profiles, search
 
 #: None of them is a default of its notebook.
 PARAMETERS = {
@@ -201,6 +201,27 @@ def test_an_unknown_name_is_told_before_anything_runs(tmp_path, monkeypatch, arg
     with pytest.raises(ValueError, match=message):
         pipeline.run(**arguments)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_table_that_has_just_been_begun_is_explained(home, tmp_path, monkeypatch):
+    """Neither repeats nor searches are recorded beside it: what needs them is left out or not known."""
+    profile = profiles.get("compact")
+    table = observations.read(paths.data("compact") / "observations.csv", profile).head(90)
+    monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path / "runs"))
+    shutil.copytree(home / "notebooks", tmp_path / "notebooks")
+    recorded = paths.writable(paths.data("compact"))
+    observations.write(table, recorded / "observations.csv", **search.provenance(profile))
+    assert pipeline.possible("compact") == pipeline.NOTEBOOKS[:3]
+    less = {"02_metamodel": {"n_members": 5}, "03_shap": {"n_background": 8, "n_repeats": 1}}
+    runs = pipeline.run("compact", pipeline.possible("compact"), less)[0].parents[1]
+    assert "variance: not known" in printed(notebook(runs, "01_search"))
+    assert np.isnan(metamodel.load(runs / "ensemble_test_accuracy.json").ceiling)
+    assert (runs / "figures" / "fig3.png").is_file()
+    for name in ("constrained_TPE.csv", "best.csv"):
+        (recorded / name).touch()
+    assert pipeline.possible("compact") == pipeline.NOTEBOOKS
+    assert pipeline.possible("digits") == pipeline.NOTEBOOKS  # trains its own
 
 
 def test_the_command_line_names_an_unknown_profile(tmp_path):

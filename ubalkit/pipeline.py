@@ -17,18 +17,31 @@ from pathlib import Path
 
 from ubalkit import inputs, paths, profiles
 
-__all__ = ["FIRST", "NOTEBOOKS", "OWN", "meet", "run", "own", "publish"]
+__all__ = ["FIRST", "NOTEBOOKS", "OWN", "meet", "possible", "run", "own", "publish"]
 
 #: Meets the model on a data set, not in a profile.
 FIRST = "00_ubal"
 
 NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
 
+#: What a notebook reads beside the observations where it trains nothing itself.
+_RECORDED = {"04_constrained_search": "constrained_TPE.csv", "06_how_good": "best.csv"}
+
 #: Runs for trials of one's own, not for a profile.
 OWN = "05_your_own_model"
 
 #: Tables behind the figures that are published beside them.
 FRAMES = ("fig3_curves", "importance", "effects", "coupling", "methods", "convergence")
+
+
+def possible(profile: str) -> tuple[str, ...]:
+    """The notebooks that a profile has the networks for, in their order.
+
+    All of them where they train (``live``). Where they read recorded networks,
+    as many as are recorded: of a new table those that explain it.
+    """
+    missing = [name for name, file in _RECORDED.items() if not (paths.data(profile) / file).is_file()]
+    return tuple(name for name in NOTEBOOKS if profiles.get(profile).live or name not in missing)
 
 
 def run(
@@ -191,10 +204,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 parser.exit(2, f"{error.evalue}\n")
             return
         profile = profiles.get(given.profile or profiles.default()).name
+        chosen = possible(profile)
+        for name in (name for name in NOTEBOOKS if name not in chosen):
+            print(f"{name}: left out, its networks of the profile {profile} are not recorded", flush=True)
         # Notebooks 0 and 5 need nothing of the others: on two cores they take no time of their own.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
             others = [beside.submit(meet), beside.submit(own)]
-            run(profile, progress=True)
+            run(profile, chosen, progress=True)
             for other in others:
                 other.result()
     except ValueError as error:
