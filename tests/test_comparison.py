@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from ubalkit import comparison
 
@@ -152,3 +153,63 @@ def test_trials_to_reach_are_read_off_the_curves():
     assert reached[["n", "low", "high"]].tolist() == [2, 1, 4]
     assert comparison.trials_to_reach(curves, 0.85).loc["a", "n"] != 2
     assert np.isnan(comparison.trials_to_reach(curves, 0.95).loc["a", "n"])
+
+
+def protocols(n=60, noise=0.2, seed=0):
+    """The same configurations by two protocols; the costly one is a second look, shifted by 0.1."""
+    rng = np.random.default_rng(seed)
+    x = pd.DataFrame(rng.random((n, 2)), columns=["a", "b"])
+    cheap, costly = (x["a"] + noise * rng.standard_normal(n) + shift for shift in (0, 0.1))
+    return [x.assign(test_accuracy=y, status="ok") for y in (cheap, costly)]
+
+
+def test_agreement_of_a_table_with_itself_is_whole():
+    table = protocols()[0]
+    agreed = comparison.agreement(table, table, "test_accuracy", ["a", "b"])
+    assert list(agreed.index) == ["rank correlation", "mean difference", "pull of a", "pull of b"]
+    np.testing.assert_allclose(agreed, [[1] * 3, [0] * 3, [0] * 3, [0] * 3], atol=1e-12)
+
+
+def test_agreement_is_spearmans_and_that_of_the_rows_both_have():
+    cheap, costly = protocols()
+    cheap.loc[3, "status"] = "failed"
+    rows = cheap.index[10:40].append(cheap.index[:10].drop(3))
+    with pytest.warns(UserWarning, match="1 of 40"):
+        agreed = comparison.agreement(
+            cheap.head(40), costly.sample(frac=1, random_state=0), "test_accuracy", ["a"]
+        )
+    a, b, x = cheap.loc[rows, "test_accuracy"], costly.loc[rows, "test_accuracy"], cheap.loc[rows, "a"]
+    assert agreed.loc["rank correlation", "value"] == pytest.approx(spearmanr(a, b)[0])
+    assert agreed.loc["mean difference", "value"] == pytest.approx((b - a).mean())
+    pull = spearmanr(x, b)[0] - spearmanr(x, a)[0]
+    assert agreed.loc["pull of a", "value"] == pytest.approx(pull)
+    assert (agreed["low"] < agreed["value"]).all() and (agreed["value"] < agreed["high"]).all()
+
+
+def test_a_hyperparameter_that_pulls_the_other_way_is_noticed():
+    cheap, costly = protocols(noise=0.01)
+    costly["test_accuracy"] = -costly["test_accuracy"]
+    agreed = comparison.agreement(cheap, costly, "test_accuracy", ["a", "b"])
+    assert agreed.loc["rank correlation", "high"] < -0.9
+    assert agreed.loc["pull of a", "high"] < -1.9
+    assert agreed.loc["pull of b", "low"] < 0 < agreed.loc["pull of b", "high"]
+
+
+def test_the_intervals_of_agreement_hold_the_truth():
+    # Of normal variables with correlation ρ Spearman's is 6/π asin(ρ/2).
+    covered, truth = [], {"rank correlation": 6 / np.pi * np.arcsin(0.4), "mean difference": 0.5}
+    for seed in range(80):
+        x, y = np.random.default_rng(seed).multivariate_normal([0, 0.5], [[1, 0.8], [0.8, 1]], 70).T
+        agreed = comparison.agreement(arm(x), arm(y), "test_accuracy", n_resamples=200)
+        covered.append([agreed.loc[m, "low"] < t < agreed.loc[m, "high"] for m, t in truth.items()])
+    assert (np.mean(covered, axis=0) >= 0.8).all()
+
+
+def test_tables_that_cannot_be_compared_are_refused():
+    cheap, costly = protocols()
+    with pytest.raises(ValueError, match=r"^The tables share 2 configurations; at least 3 are needed"):
+        comparison.agreement(cheap, costly.head(2), "test_accuracy")
+    with pytest.raises(ValueError, match=r"^Unknown metric 'nosuch'"):
+        comparison.agreement(cheap, costly, "nosuch")
+    with pytest.raises(ValueError, match="different configurations under the same index"):
+        comparison.agreement(cheap, costly.set_axis(costly.index[::-1]), "test_accuracy", ["a"])

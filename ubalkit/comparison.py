@@ -1,13 +1,14 @@
-"""Comparing searches of equal budgets: best-of-n curves, differences, a verdict in words."""
+"""Comparing searches of equal budgets, and two protocols on the same configurations."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from ubalkit import observations
 
-__all__ = ["expected_best", "best_of", "trials_to_reach", "differences", "verdict"]
+__all__ = ["expected_best", "best_of", "trials_to_reach", "differences", "verdict", "agreement"]
 
 
 def expected_best(values: np.ndarray, n) -> np.ndarray:
@@ -162,3 +163,70 @@ def verdict(differences: pd.DataFrame, arm: str, against: str) -> str:
         word = "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "not distinguishable"
         words.append(f"{measure}: {word}")
     return f"{arm} against {against}: " + "; ".join(words) + "."
+
+
+def agreement(
+    table: pd.DataFrame,
+    reference: pd.DataFrame,
+    metric: str,
+    names: Sequence[str] = (),
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Whether a cheap protocol tells what a costly one would: the same configurations, trained by both.
+
+    Parameters
+    ----------
+    table, reference : DataFrame
+        Observations by the cheap and by the costly protocol; rows of one
+        index are of one configuration.
+    metric : str
+    names : sequence of str
+        Hyperparameters whose pull is compared.
+    n_resamples : int
+        Bootstrap resamples of the configurations that both have.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Index: measure, which is ``rank correlation`` (Spearman's, of the
+        metric by one protocol with that by the other), ``mean difference``
+        (reference less table), and for each hyperparameter ``pull of`` it:
+        its rank correlation with the metric in the reference, less that in
+        the table. Columns ``value``, and ``low`` and ``high``, the bounds of
+        its 90 % interval.
+
+    Raises
+    ------
+    ValueError
+        For an unknown metric, if the tables share fewer than three
+        configurations that did not fail, or if rows of one index differ in
+        `names`.
+    """
+    table, reference = observations.usable(table), observations.usable(reference)
+    rows = table.index.intersection(reference.index)
+    if len(rows) < 3:
+        raise ValueError(f"The tables share {len(rows)} configurations; at least 3 are needed.")
+    a, b = (observations.metric_values(t, metric).loc[rows].to_numpy() for t in (table, reference))
+    x, x_reference = (t.loc[rows, list(names)].to_numpy(float).T for t in (table, reference))
+    if not np.allclose(x, x_reference):
+        raise ValueError("The tables have different configurations under the same index.")
+
+    def measures(a, b, x):
+        pulls = _rank_correlation(x, b) - _rank_correlation(x, a)
+        return np.array([_rank_correlation(a, b), (b - a).mean(-1), *pulls])
+
+    draws = np.random.default_rng(seed).integers(len(rows), size=(n_resamples, len(rows)))
+    low, high = np.quantile(measures(a[draws], b[draws], x[:, draws]), [0.05, 0.95], axis=1)
+    index = pd.Index(
+        ["rank correlation", "mean difference", *(f"pull of {n}" for n in names)], name="measure"
+    )
+    return pd.DataFrame({"value": measures(a, b, x), "low": low, "high": high}, index)
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spearman's, along the last axis."""
+    a, b = (r - r.mean(-1, keepdims=True) for r in (rankdata(v, axis=-1) for v in (a, b)))
+    return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))

@@ -234,18 +234,33 @@ def spread(table: pd.DataFrame):
     return figure
 
 
-def quality(predicted: Mapping[str, np.ndarray], table: pd.DataFrame):
-    """Held-out predictions against what was observed, an axis a metric."""
+def quality(
+    predicted: Mapping[str, np.ndarray],
+    table: pd.DataFrame,
+    *,
+    labels: tuple[str, str] = ("predicted, held out", "observed"),
+):
+    """One number of each network over another, an axis a metric: held-out predictions over what was observed.
+
+    Parameters
+    ----------
+    predicted : mapping of metric to ndarray, shape (n,)
+    table : DataFrame
+        Of the same n networks; the metrics in it are along the horizontal axis.
+    labels : (str, str)
+        What is along the vertical and along the horizontal axis.
+    """
     figure, axes = plt.subplots(1, len(predicted), figsize=(6, 3), sharey=True, squeeze=False)
     rng = np.random.default_rng(0)
+    size, alpha = (4, 0.35) if len(table) > 300 else (12, 0.7)
     for ax, (metric, values) in zip(axes.flat, predicted.items()):
         # Accuracies move in steps; a little jitter shows how many share one.
         observed = table[metric] + rng.uniform(-0.012, 0.012, len(table))
-        ax.scatter(observed, values, s=4, alpha=0.35, lw=0, color=COLORS[metric])
+        ax.scatter(observed, values, s=size, alpha=alpha, lw=0, color=COLORS[metric])
         ax.plot([0, 1], [0, 1], color="#444444", lw=0.8)
-        ax.set(xlabel=f"observed {LABELS[metric]}", xlim=(-0.03, 1.03), ylim=(-0.15, 1.15))
+        ax.set(xlabel=f"{labels[1]} {LABELS[metric]}", xlim=(-0.03, 1.03), ylim=(-0.15, 1.15))
         ax.set_aspect("equal", adjustable="box")
-    axes[0, 0].set_ylabel("predicted, held out")
+    axes[0, 0].set_ylabel(labels[0])
     return figure
 
 

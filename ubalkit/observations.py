@@ -172,23 +172,23 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
     return table[ok]
 
 
-def write(table: pd.DataFrame, path: Path, **provenance) -> None:
+def write(table: pd.DataFrame, path: str | Path, **provenance) -> None:
     """Write a table as CSV and, beside it, JSON that says what made it.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Ends in ``.csv``; the JSON has the same name.
     **provenance
         Plain values: settings, versions, dates.
     """
-    text = to_text(table)
+    path, text = Path(path), to_text(table)
     about = {"rows": len(table), "sha256": sha256(text), **provenance}
     write_atomically(path, text)
     write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
 
 
-def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFrame:
+def read(path: str | Path, profile: Profile | Experiment | None = None) -> pd.DataFrame:
     """Read a table; check its SHA-256, its rows and, with a profile, that it is the profile's.
 
     Returns
@@ -204,6 +204,7 @@ def read(path: Path, profile: Profile | Experiment | None = None) -> pd.DataFram
         If the file was changed since it was written, was made with other
         settings than the profile's, or `check` fails.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
     # What is not UTF-8 has another SHA-256 than what was written.

@@ -1,0 +1,122 @@
+"""The path of a CUDA device where there is none: tensors with devices and shapes, and no numbers in them.
+
+Torch refuses an operation between devices on them as on real ones, and their memory can be counted.
+"""
+
+import contextlib
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ubalkit import UBAL, datasets, profiles, search
+
+fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+
+PROFILE = replace(profiles.get("paper"), n_train=3 * 256, epochs=1)
+
+
+class Memory(TorchDispatchMode):
+    """Counts the bytes of the device's tensors that are alive."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.now, self.peak = set(), 0, 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.alive:
+                    self.alive.add(storage._cdata)
+                    self.now += storage.nbytes()
+                    self.peak = max(self.peak, self.now)
+                    weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
+        return result
+
+    def _freed(self, key, n):
+        self.alive.discard(key)
+        self.now -= n
+
+
+@contextlib.contextmanager
+def simulated():
+    """A CUDA device whose tensors hold nothing."""
+    indexed = torch.Tensor.__getitem__
+
+    def index(x, key):
+        # Indices elsewhere are an error, or are copied to the device at every step.
+        assert not isinstance(key, torch.Tensor) or key.device == x.device
+        if x.device.type != "cuda":
+            return indexed(x, key)
+        # Done without the driver, which indexing asks first.
+        if isinstance(key, torch.Tensor):
+            return torch.ops.aten.index.Tensor(x, [key])
+        axis = 0
+        for part in key if isinstance(key, tuple) else (key,):
+            if isinstance(part, int):
+                x = torch.ops.aten.select.int(x, axis, part)
+            else:
+                x = torch.ops.aten.slice.Tensor(x, axis, part.start, part.stop)
+                axis += 1
+        return x
+
+    with pytest.MonkeyPatch.context() as patch, fake_tensor.FakeTensorMode(allow_non_fake_inputs=True):
+        patch.setattr(torch.Tensor, "__getitem__", index)
+        with Memory() as memory:
+            yield memory
+
+
+def on_device(tensor):
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+
+
+def trained(n_networks, n_test=1024):
+    """What `search.measure` does on a device, and the bytes that it took there beside the data."""
+    net = UBAL([784, *PROFILE.hidden, 10], [[0.5] * 3] * n_networks, [0.5] * 2, [0.5] * 2)
+    with simulated() as memory:
+        data = datasets.Dataset(
+            "mnist",
+            torch.empty(PROFILE.n_train, 784, device="cuda"),
+            torch.empty(PROFILE.n_train, dtype=torch.int64, device="cuda"),
+            torch.empty(n_test, 784, device="cuda"),
+            torch.empty(n_test, dtype=torch.int64, device="cuda"),
+        )
+        before = memory.now
+        for name in ("_W", "_M"):
+            setattr(net, name, [type(w)(*map(on_device, w)) for w in getattr(net, name)])
+        for name in ("_beta", "_gamma_f", "_gamma_b"):
+            setattr(net, name, list(map(on_device, getattr(net, name))))
+        net.fit(data, epochs=PROFILE.epochs, batch_size=PROFILE.batch_size)
+        measured = [net.test_accuracy(data.x_test, data.y_test), net.backprojection_accuracy(), net.finite()]
+        return net, measured, memory.peak - before
+
+
+def test_training_and_measuring_stay_on_the_device():
+    net, measured, _ = trained(3)
+    assert net.device.type == "cuda"
+    assert [(m.device.type, tuple(m.shape)) for m in measured] == [("cuda", (3,))] * 3
+
+
+@pytest.mark.parametrize("n_networks", [4, 16])
+def test_the_automatic_chunk_fits_into_half_of_the_free_memory(monkeypatch, n_networks):
+    need = trained(n_networks)[2] / n_networks
+    free = 20 * need
+    data = datasets.Dataset("mnist", torch.empty(PROFILE.n_train, 784), *[torch.empty(0)] * 3)
+    monkeypatch.setattr(search, "_dataset", lambda *_: data)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free), 80e9))
+    # Not so careful either that the device stays idle.
+    assert 7 <= search.side_by_side(PROFILE, "cuda") <= 10
+
+
+@pytest.mark.parametrize(("free", "n"), [(0, 1), (80_000_000_000, search.MOST)])
+def test_at_least_one_network_and_at_most_so_many_train_side_by_side(monkeypatch, free, n):
+    data = datasets.Dataset("mnist", torch.empty(PROFILE.n_train, 784), *[torch.empty(0)] * 3)
+    monkeypatch.setattr(search, "_dataset", lambda *_: data)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80_000_000_000))
+    assert search.side_by_side(PROFILE, "cuda") == n
