@@ -42,6 +42,11 @@ def test_a_table_is_read_back_to_the_last_bit(table, file):
         assert again[column].to_numpy().tobytes() == table[column].to_numpy().tobytes()
 
 
+def test_a_path_may_be_text(table, tmp_path):
+    observations.write(table, f"{tmp_path}/own.csv", fingerprint=PROFILE.fingerprint)
+    assert_same(observations.read(f"{tmp_path}/own.csv", PROFILE), table)
+
+
 def test_writing_twice_gives_the_same_bytes(table, file):
     before = file.read_bytes()
     observations.write(observations.read(file), file)
