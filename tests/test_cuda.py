@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ubalkit import UBAL, datasets, profiles, search
+from ubalkit import datasets, profiles, search, ubal
 
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
 
@@ -45,7 +45,7 @@ class Memory(TorchDispatchMode):
 @contextlib.contextmanager
 def simulated():
     """A CUDA device whose tensors hold nothing."""
-    indexed = torch.Tensor.__getitem__
+    indexed, moved = torch.Tensor.__getitem__, torch.Tensor.to
 
     def index(x, key):
         # Indices elsewhere are an error, or are copied to the device at every step.
@@ -64,20 +64,32 @@ def simulated():
                 axis += 1
         return x
 
+    def to(x, *given):
+        if x.device.type == "cpu" and torch.device(given[0]).type == "cuda":
+            return torch.empty(x.shape, dtype=(*given, x.dtype)[1], device="cuda")
+        return moved(x, *given)
+
     with pytest.MonkeyPatch.context() as patch, fake_tensor.FakeTensorMode(allow_non_fake_inputs=True):
         patch.setattr(torch.Tensor, "__getitem__", index)
+        patch.setattr(torch.Tensor, "to", to)
+        patch.setattr(torch.Tensor, "copy_", lambda x, other: torch.ops.aten.copy_.default(x, other))
+        # Hyperparameters are looked at, which needs numbers: on the CPU, before they go to the device.
+        checked = ubal._unit_interval
+        with_numbers = fake_tensor.unset_fake_temporarily
+
+        def looked_at(*given):
+            with with_numbers():
+                return checked(*given)
+
+        patch.setattr(ubal, "_unit_interval", looked_at)
         with Memory() as memory:
             yield memory
 
 
-def on_device(tensor):
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
-
-
 def trained(n_networks, n_test=1024):
     """What `search.measure` does on a device, and the bytes that it took there beside the data."""
-    net = UBAL([784, *PROFILE.hidden, 10], [[0.5] * 3] * n_networks, [0.5] * 2, [0.5] * 2)
-    with simulated() as memory:
+    table = search.configurations(PROFILE, range(n_networks))
+    with simulated() as memory, pytest.MonkeyPatch.context() as patch:
         data = datasets.Dataset(
             "mnist",
             torch.empty(PROFILE.n_train, 784, device="cuda"),
@@ -85,11 +97,9 @@ def trained(n_networks, n_test=1024):
             torch.empty(n_test, 784, device="cuda"),
             torch.empty(n_test, dtype=torch.int64, device="cuda"),
         )
+        patch.setattr(search, "_dataset", lambda *_: data)
         before = memory.now
-        for name in ("_W", "_M"):
-            setattr(net, name, [type(w)(*map(on_device, w)) for w in getattr(net, name)])
-        for name in ("_beta", "_gamma_f", "_gamma_b"):
-            setattr(net, name, list(map(on_device, getattr(net, name))))
+        net = search.networks(PROFILE, table, device="cuda")
         net.fit(data, epochs=PROFILE.epochs, batch_size=PROFILE.batch_size)
         measured = [net.test_accuracy(data.x_test, data.y_test), net.backprojection_accuracy(), net.finite()]
         return net, measured, memory.peak - before
