@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from ConfigSpace import ConfigurationSpace, Float
+from helpers import assert_same, until
 
 from ubalkit import chunks, executors, observations, pipeline, profiles, search
 from ubalkit.experiment import Experiment
@@ -31,18 +32,6 @@ def experiment(objective, n=40, **settings):
 
 def quiet_run(profile, folder, **how):
     return search.run(profile, folder=folder, **{"progress": False, **how})
-
-
-def assert_same(one, other):
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
-
-
-def until(condition, what, timeout=180):
-    deadline = time.monotonic() + timeout
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return answer
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import psutil
 import pytest
 import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Constant, EqualsCondition, Float, Integer
+from helpers import until
 from torch import nn
 
 import ubalkit
@@ -407,15 +408,6 @@ RUN = """async () => {
     await app.shell.currentWidget.sessionContext.ready;
     await app.commands.execute("notebook:run-all-cells");
 }"""
-
-
-def until(condition, timeout=120):
-    """The first true answer of a function that is asked again and again."""
-    deadline = time.monotonic() + timeout
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "It took too long."
-        time.sleep(0.05)
-    return answer
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import tqdm.std
 from ConfigSpace import ConfigurationSpace, Float
+from helpers import assert_same, chunk_files, until
 from jupyter_client.manager import KernelManager
 
 from ubalkit import chunks, executors, observations, profiles, search
@@ -45,14 +45,6 @@ def experiment(objective=lambda configuration, seed: configuration["x"], n=12):
     return Experiment("toy", objective, SPACE, {"loss": "minimize"}, n_configurations=n, chunk=2)
 
 
-def assert_same(one, other):
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
-
-
-def chunk_files(folder):
-    return sorted(folder.glob("*.chunk.json"))
-
-
 @contextmanager
 def forked(work):
     """A process that does something; it is killed at the end, if it still lives."""
@@ -67,13 +59,6 @@ def forked(work):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
-
-
-def until(condition, what, timeout=120):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 # Kills

@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from helpers import assert_same, chunk_files
 
 from ubalkit import chunks, observations, paths, profiles, search, trust
 from ubalkit import space as spaces
@@ -27,19 +28,10 @@ def quiet_run(profile=TINY, n=None, **how):
     return search.run(profile, n, **{"workers": 1, "progress": False, **how})
 
 
-def assert_same(one, other):
-    """The same rows, bit for bit."""
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
-
-
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """What every way of searching must give."""
     return quiet_run(folder=tmp_path_factory.mktemp("whole"), chunk=10)
-
-
-def chunk_files(folder):
-    return sorted(folder.glob("*.chunk.json"))
 
 
 def test_a_search_gives_a_checked_table_of_the_profile(table):
