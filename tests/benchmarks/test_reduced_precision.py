@@ -12,7 +12,7 @@ import torch
 from ubalkit import comparison, observations, paths, profiles, search
 from ubalkit import space as spaces
 
-#: Of the profile's configurations; of compact one takes some five seconds.
+#: Of the profile's configurations; they take some ten minutes, most of it for the rounding.
 N = {"digits": 300, "compact": 60}
 
 
@@ -51,5 +51,5 @@ def test_results_are_distributed_as_those_of_float32(name, monkeypatch):
             f"\n{name}, {metric}: {len(again)} networks, half within {apart[0.5]:.3f}, 90 % {apart[0.9]:.3f}"
         )
         print(agreed.round(3))
-        assert agreed.loc["rank correlation", "value"] > 0.9
+        assert agreed.loc["rank correlation", "value"] > 0.85
         assert agreed.loc["mean difference", "low"] < 0.01 and agreed.loc["mean difference", "high"] > -0.01
