@@ -4,6 +4,7 @@ import itertools
 import os
 import queue
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -282,7 +283,7 @@ def test_a_clock_that_jumps_changes_nothing(hours, tmp_path, monkeypatch, capsys
     assert_same(quiet_run(PROFILE, tmp_path / "jumping", n=10, chunk=1, progress=True), undisturbed)
     search.main(["--profile", "ci", "--count", "2", "--workers", "1"])
     about = observations.read(tmp_path / "ci" / "observations.csv").attrs["about"]
-    assert 0 <= about["seconds_of_last_piece"] < 600
+    assert 0 <= about["seconds"] < 600
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -431,6 +432,36 @@ def test_a_merge_of_all_there_is_ends_well(tmp_path, capsys):
     assert not ended.value.code
     one, merged = (tmp_path / f / "observations.csv" for f in ("one", "merged"))
     assert merged.read_bytes() == one.read_bytes()
+
+
+def test_a_table_that_came_without_its_chunks_is_extended_and_merged(tmp_path, capsys):
+    task, recorded = ["--profile", "ci", "--workers", "1", "--chunk", "2"], tmp_path / "recorded"
+    search.main([*task, "--count", "4", "--out", str(recorded)])
+    whole = observations.read(recorded / "observations.csv")
+    marked = whole.assign(test_accuracy=0.25)  # so that rows trained again would be seen
+    shutil.rmtree(recorded / "chunks")
+    about = {**whole.attrs["about"], "made_by": [{"device": "another"}], "seconds": 1000.0}
+    observations.write(marked, recorded / "observations.csv", **about)
+    shutil.copytree(recorded, tmp_path / "copy")
+
+    search.main([*task, "--first", "2", "--count", "4", "--out", str(recorded)])
+    search.main([*task, "--first", "6", "--count", "1", "--out", str(recorded)])
+    longer = observations.read(recorded / "observations.csv", profiles.get("ci"))
+    assert longer.index.tolist() == list(range(7))
+    assert_same(longer.head(4), marked)
+    about = longer.attrs["about"]
+    assert [made["device"] for made in about["made_by"]] == ["another", "cpu"]
+    assert 1000 < about["seconds"] < 2000
+
+    search.main([*task, "--first", "4", "--count", "3", "--out", str(tmp_path / "elsewhere")])
+    sources = [str(tmp_path / "copy"), str(tmp_path / "elsewhere")]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        search.main(["merge", *sources, *task, "--count", "7", "--out", str(tmp_path / "copy")])
+    assert not ended.value.code and "conflict" not in capsys.readouterr().out
+    merged = observations.read(tmp_path / "copy" / "observations.csv", profiles.get("ci"))
+    assert_same(merged, longer)
+    assert merged.attrs["about"]["made_by"] == about["made_by"]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,14 @@ def test_a_table_is_read_back_to_the_last_bit(table, file):
         assert again[column].to_numpy().tobytes() == table[column].to_numpy().tobytes()
 
 
+def test_a_table_that_was_read_and_changed_is_written_with_what_made_it(file):
+    read = observations.read(file)
+    observations.write(read.head(2), file, **read.attrs["about"])
+    again = observations.read(file, PROFILE)
+    assert_same(again, read.head(2))
+    assert again.attrs["about"]["rows"] == 2 and again.attrs["about"]["device"] == "cpu"
+
+
 def test_a_path_may_be_text(table, tmp_path):
     observations.write(table, f"{tmp_path}/own.csv", fingerprint=PROFILE.fingerprint)
     assert_same(observations.read(f"{tmp_path}/own.csv", PROFILE), table)

@@ -401,7 +401,7 @@ def test_the_command_line_writes_the_table_and_what_made_it(runs, capsys):
     assert (about["rows"], about["fingerprint"], about["device"]) == (4, profile.fingerprint, "cpu")
     assert (about["name"], about["seed"], about["epochs"]) == ("ci", 0, profile.epochs)
     assert {"torch", "numpy", "pandas"} <= set(about["versions"])
-    assert {"ubalkit", "python", "written", "seconds_of_last_piece", "space"} <= set(about)
+    assert {"ubalkit", "python", "written", "seconds", "made_by", "space"} <= set(about)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from ubalkit import observations
 from ubalkit.experiment import Experiment
 from ubalkit.observations import from_text, sha256, to_text, write_atomically
 from ubalkit.profiles import Profile
@@ -83,7 +84,7 @@ def write(table: pd.DataFrame, folder: Path, profile: Profile | Experiment) -> P
 
 def read(folder: Path, profile: Profile | Experiment) -> pd.DataFrame:
     """All rows in the chunk files of a folder; see `merge`. Rows in conflict are warned of."""
-    merged = merge([folder], profile)
+    merged = _joined(_all(folder, profile))
     if merged.conflicts:
         warnings.warn(
             f"{folder} holds different numbers for {ranges(merged.conflicts)}; the first are kept.",
@@ -95,16 +96,28 @@ def read(folder: Path, profile: Profile | Experiment) -> pd.DataFrame:
 def merge(folders: Sequence[Path], profile: Profile | Experiment) -> Merged:
     """The chunk files in folders, and in the folders within them, as one table.
 
-    A damaged file is reported in a warning, renamed and left out, so that its
+    Of a folder without chunk files it is its table, ``observations.csv``, as
+    the recorded ones come. A damaged file is reported in a warning, renamed and left out, so that its
     rows are computed again.
 
     Raises
     ------
     ValueError
-        If a chunk was made with other settings than the profile's.
+        If a chunk or a table was made with other settings than the profile's.
     """
-    files = [path for folder in folders for path in sorted(Path(folder).rglob("*.chunk.json"))]
-    parts = [rows for path in files if (rows := _rows(path, profile)) is not None]
+    parts = []
+    for folder in map(Path, folders):
+        found, recorded = _all(folder, profile), folder / "observations.csv"
+        parts += found or ([observations.read(recorded, profile)] if recorded.is_file() else [])
+    return _joined(parts)
+
+
+def _all(folder: Path, profile: Profile | Experiment) -> list[pd.DataFrame]:
+    files = sorted(folder.rglob("*.chunk.json"))
+    return [rows for path in files if (rows := _rows(path, profile)) is not None]
+
+
+def _joined(parts: Sequence[pd.DataFrame]) -> Merged:
     if not parts:
         return Merged(pd.DataFrame(), [], [])
     table = pd.concat(parts)

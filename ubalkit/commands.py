@@ -62,13 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _search(profile: Profile | Experiment, given: argparse.Namespace) -> None:
     out = given.out or paths.runs(profile.name)
+    folder, recorded = paths.writable(out / "chunks"), out / "observations.csv"
+    if recorded.is_file() and not any(folder.glob("*.chunk.json")):
+        # A table that came without its chunks, as the recorded ones do, is extended.
+        chunks.write(observations.read(recorded, profile), folder, profile)
+    made = [inputs.mapping(path) for path in out.glob("observations.json")]
     start = time.perf_counter()
     with executors.connected(given.dask) as client:
         search.run(
             profile,
             given.count,
             first=given.first,
-            folder=out / "chunks",
+            folder=folder,
             workers=given.workers,
             client=client,
             chunk=given.chunk,
@@ -76,10 +81,10 @@ def _search(profile: Profile | Experiment, given: argparse.Namespace) -> None:
             precision=given.precision,
         )
     seconds = round(time.perf_counter() - start, 1)
-    about = search.provenance(profile, given.device, precision=given.precision, seconds_of_last_piece=seconds)
-    table = chunks.read(out / "chunks", profile)
-    observations.write(table, out / "observations.csv", **about)
-    print(f"{len(table)} configurations in {out / 'observations.csv'}; this piece took {seconds} s.")
+    about = search.provenance(profile, given.device, precision=given.precision, seconds=seconds)
+    table = chunks.read(folder, profile)
+    observations.write(table, recorded, **about | _history([*made, about]))
+    print(f"{len(table)} configurations in {recorded}; this piece took {seconds} s.")
 
 
 def _verify(profile: Profile, given: argparse.Namespace) -> int:
@@ -96,11 +101,7 @@ def _merge(profile: Profile | Experiment, folders: Sequence[Path], given: argpar
         raise ValueError(f"No chunk files in {', '.join(map(str, folders))}.")
     table = observations.check(merged.table, profile)
     made = [inputs.mapping(p) for f in folders for p in sorted(f.rglob("observations.json"))]
-    origin = ("ubalkit", "python", "versions", "device", "precision")
-    parts = [{key: part.get(key) for key in origin} for part in made]
-    about = search.provenance(
-        profile, made_by=[part for k, part in enumerate(parts) if part not in parts[:k]]
-    )
+    about = search.provenance(profile, **_history(made))
     out = paths.writable(given.out or paths.runs(profile.name)) / "observations.csv"
     observations.write(table, out, **about)
     missing = merged.missing(given.count or profile.n_configurations)
@@ -109,3 +110,15 @@ def _merge(profile: Profile | Experiment, folders: Sequence[Path], given: argpar
         if found:
             print(f"{name}: {len(found)} ({chunks.ranges(found)})")
     return 1 if missing or merged.conflicts else 0
+
+
+def _history(made: Sequence[dict]) -> dict:
+    """What made some tables, each once, and the seconds of all."""
+    parts = []
+    for about in made:
+        own = {key: about.get(key) for key in ("ubalkit", "python", "versions", "device", "precision")}
+        parts += [part for part in about.get("made_by", [own]) if part not in parts]
+    return {
+        "made_by": parts,
+        "seconds": round(sum(inputs.real(about.get("seconds", 0)) for about in made), 1),
+    }

@@ -183,7 +183,8 @@ def write(table: pd.DataFrame, path: str | Path, **provenance) -> None:
         Plain values: settings, versions, dates.
     """
     path, text = Path(path), to_text(table)
-    about = {"rows": len(table), "sha256": sha256(text), **provenance}
+    own = {"rows": len(table), "sha256": sha256(text)}
+    about = {**own, **provenance, **own}  # also where they are those of a table that was read
     write_atomically(path, text)
     write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
 
