@@ -448,6 +448,7 @@ def test_a_table_that_came_without_its_chunks_is_extended_and_merged(tmp_path, c
     search.main([*task, "--first", "6", "--count", "1", "--out", str(recorded)])
     longer = observations.read(recorded / "observations.csv", profiles.get("ci"))
     assert longer.index.tolist() == list(range(7))
+    assert len(chunk_files(recorded / "chunks")) == 3  # the table once, and two pieces
     assert_same(longer.head(4), marked)
     about = longer.attrs["about"]
     assert [made["device"] for made in about["made_by"]] == ["another", "cpu"]
