@@ -213,3 +213,5 @@ def test_tables_that_cannot_be_compared_are_refused():
         comparison.agreement(cheap, costly, "nosuch")
     with pytest.raises(ValueError, match="different configurations under the same index"):
         comparison.agreement(cheap, costly.set_axis(costly.index[::-1]), "test_accuracy", ["a"])
+    with pytest.raises(ValueError, match="A configuration stands twice"):
+        comparison.agreement(cheap, pd.concat([costly, costly.head(1)]), "test_accuracy")

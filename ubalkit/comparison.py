@@ -202,10 +202,12 @@ def agreement(
     ------
     ValueError
         For an unknown metric, if the tables share fewer than three
-        configurations that did not fail, or if rows of one index differ in
-        `names`.
+        configurations that did not fail, or if an index stands twice, or for
+        configurations that differ in `names`.
     """
     table, reference = observations.usable(table), observations.usable(reference)
+    if table.index.has_duplicates or reference.index.has_duplicates:
+        raise ValueError("A configuration stands twice; one row of each is needed.")
     rows = table.index.intersection(reference.index)
     if len(rows) < 3:
         raise ValueError(f"The tables share {len(rows)} configurations; at least 3 are needed.")

@@ -198,10 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             names = ("metric", "direction", "name", "study_name")
             chosen = {"name": "own"} | {n: v for n in names if (v := getattr(given, n)) is not None}
             source = given.own if "://" in given.own else str(Path(given.own).resolve())
-            try:
-                print(*own(source=source, progress=True, **chosen), sep="\n")
-            except papermill.PapermillExecutionError as error:
-                parser.exit(2, f"{error.evalue}\n")
+            print(*own(source=source, progress=True, **chosen), sep="\n")
             return
         profile = profiles.get(given.profile or profiles.default()).name
         chosen = possible(profile)
@@ -213,6 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run(profile, chosen, progress=True)
             for other in others:
                 other.result()
+    except papermill.PapermillExecutionError as error:
+        parser.exit(2, f"{error.evalue}\n")
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     if given.publish:
