@@ -205,6 +205,12 @@ def test_the_intervals_of_agreement_hold_the_truth():
     assert (np.mean(covered, axis=0) >= 0.8).all()
 
 
+def test_what_does_not_vary_has_no_pull():
+    cheap, costly = (t.assign(b=0.5, c=np.nan) for t in protocols())
+    agreed = comparison.agreement(cheap, costly, "test_accuracy", ["a", "b", "c"])
+    assert agreed.isna().all(axis=1).tolist() == [False, False, False, True, True]
+
+
 def test_tables_that_cannot_be_compared_are_refused():
     cheap, costly = protocols()
     with pytest.raises(ValueError, match=r"^The tables share 2 configurations; at least 3 are needed"):

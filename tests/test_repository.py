@@ -97,7 +97,7 @@ def test_modules_are_short_enough_to_read():
     modules = {path.name: lines_of_code(path) for path in (HOME / "ubalkit").glob("**/*.py")}
     assert {name: length for name, length in modules.items() if length > 290} == {}
     # Of these about a quarter serve models other than UBAL: trials, inference, experiments, the explorer.
-    assert 0 < sum(modules.values()) <= 4705
+    assert 0 < sum(modules.values()) <= 4730
 
 
 def test_no_large_file_is_tracked():

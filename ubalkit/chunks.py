@@ -97,8 +97,8 @@ def merge(folders: Sequence[Path], profile: Profile | Experiment) -> Merged:
     """The chunk files in folders, and in the folders within them, as one table.
 
     Of a folder without chunk files it is its table, ``observations.csv``, as
-    the recorded ones come. A damaged file is reported in a warning, renamed and left out, so that its
-    rows are computed again.
+    the recorded ones come. A damaged file is reported in a warning, renamed
+    and left out, so that its rows are computed again.
 
     Raises
     ------

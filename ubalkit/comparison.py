@@ -213,7 +213,7 @@ def agreement(
         raise ValueError(f"The tables share {len(rows)} configurations; at least 3 are needed.")
     a, b = (observations.metric_values(t, metric).loc[rows].to_numpy() for t in (table, reference))
     x, x_reference = (t.loc[rows, list(names)].to_numpy(float).T for t in (table, reference))
-    if not np.allclose(x, x_reference):
+    if not np.allclose(x, x_reference, equal_nan=True):
         raise ValueError("The tables have different configurations under the same index.")
 
     def measures(a, b, x):
@@ -229,6 +229,7 @@ def agreement(
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's, along the last axis."""
+    """Spearman's, along the last axis; NaN where one of the two does not vary."""
     a, b = (r - r.mean(-1, keepdims=True) for r in (rankdata(v, axis=-1) for v in (a, b)))
-    return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
