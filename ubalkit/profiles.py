@@ -134,7 +134,7 @@ class Profile:
 _PROFILES = {
     p.name: p
     for p in (
-        Profile("paper", chunk=1),
+        Profile("paper", n_configurations=1472, chunk=1, n_constrained=100),
         # As many updates as the paper's protocol makes, 6 250 to 6 450, each an eighth as large.
         Profile(
             "compact",

@@ -32,6 +32,7 @@ from ubalkit import inputs
 
 __all__ = [
     "ubal",
+    "without_complements",
     "names",
     "varied",
     "sample",
@@ -53,30 +54,69 @@ __all__ = [
 ]
 
 
+#: What the name of a complement begins with, and the least complement that is drawn.
+COMPLEMENT, NEAREST = "one_minus_", 1e-4
+
 # Draws of one configuration before forbidden clauses are said to leave nothing.
 _PATIENCE = 1000
 
 
-def ubal(n_layers: int = 3) -> ConfigurationSpace:
+def ubal(n_layers: int = 3, *, near_one: Sequence[str] = ()) -> ConfigurationSpace:
     """UBAL's own hyperparameters, each uniform in [0, 1] (paper, Section 4).
 
     Parameters
     ----------
     n_layers : int
         Number of layers, input included; three give the paper's seven.
+    near_one : sequence of str
+        Hyperparameters whose values near 1 are to be searched: in place of
+        ``beta_2``, say, the space has ``one_minus_beta_2``, drawn from its
+        logarithm, from `NEAREST` to 1. See `without_complements`.
 
     Returns
     -------
     ConfigurationSpace
         ``beta_1 …`` (β^F of each layer), ``gammaF_1 …`` and ``gammaB_1 …``
         (γ^F and γ^B of each weight matrix W and M).
+
+    Raises
+    ------
+    ValueError
+        For a name in `near_one` that is none of these.
     """
     order = [f"beta_{k}" for k in range(1, n_layers + 1)]
     order += [f"{g}_{k}" for g in ("gammaF", "gammaB") for k in range(1, n_layers)]
-    # ConfigSpace sorts by name; the paper's order is kept beside each name.
+    if unknown := [name for name in near_one if name not in order]:
+        raise ValueError(
+            f"near_one: {unknown[0]!r:.60} is no hyperparameter of UBAL; {', '.join(order)} are."
+        )
     space = ConfigurationSpace(name="ubal")
-    space.add([Float(name, (0.0, 1.0), meta={"position": k}) for k, name in enumerate(order)])
+    for position, name in enumerate(order):
+        # ConfigSpace sorts by name; the paper's order is kept beside each name.
+        meta = {"position": position}
+        if name in near_one:
+            space.add(Float(COMPLEMENT + name, (NEAREST, 1.0), log=True, meta=meta))
+        else:
+            space.add(Float(name, (0.0, 1.0), meta=meta))
     return space
+
+
+def without_complements(table: pd.DataFrame) -> pd.DataFrame:
+    """A table in which ``one_minus_beta_2``, say, has become ``beta_2``, and so on.
+
+    Raises
+    ------
+    ValueError
+        If a complement lies outside [0, 1], or stands beside what it is the complement of.
+    """
+    names = {name: name.removeprefix(COMPLEMENT) for name in table if str(name).startswith(COMPLEMENT)}
+    for name, plain in names.items():
+        if plain in table:
+            raise ValueError(f"The table has both {name} and {plain}; one of them is needed.")
+        wrong = table[name][~table[name].between(0, 1)]
+        if len(wrong):
+            raise ValueError(f"{name} = {wrong.iloc[0]:g} in row {wrong.index[0]}; it must lie in [0, 1].")
+    return table.assign(**{name: 1 - table[name] for name in names}).rename(columns=names)
 
 
 def names(space: ConfigurationSpace) -> list[str]:
