@@ -18,7 +18,7 @@ from ubalkit import decomposition, metamodel, observations, trust
 from ubalkit.attribution import Attribution
 from ubalkit.constraints import LOW
 
-__all__ = ["curve", "Stopping", "stopping"]
+__all__ = ["curve", "overlap", "Stopping", "stopping"]
 
 
 def curve(
@@ -90,8 +90,7 @@ def curve(
                 importances["exact"] = pd.Series(np.abs(explained.values).mean(0), explained.names)
                 means_here, ranges_here = _shape(explained)
                 ours["curve_error"] = np.sqrt(np.mean((means_here - means) ** 2)) / np.abs(means).max()
-                both, either = (ranges_here & ranges).sum(1), (ranges_here | ranges).sum(1)
-                ours["overlap"] = np.mean(both / np.maximum(either, 1))
+                ours["overlap"] = _overlap(ranges_here, ranges)
             for name in final:
                 row = {"n": n, "repeat": repeat, "method": name, **(ours if name == "exact" else {})}
                 if name in importances:
@@ -110,7 +109,22 @@ def _shape(attribution: Attribution) -> tuple[np.ndarray, np.ndarray]:
     running = np.array([attribution.running(name).value for name in attribution.names])
     means, peaks = running[:, 0], running[:, 1].max(1)
     frozen = peaks < LOW * peaks.max()
-    return means, frozen[:, None] | (means > 0)
+    sign = 1 if attribution.ensemble.maximize else -1
+    return means, frozen[:, None] | (sign * means > 0)
+
+
+def overlap(one: Attribution, other: Attribution) -> float:
+    """How far two explanations recommend the same ranges: 1 if they do, 0 if they share nothing.
+
+    Of each hyperparameter the length of the range that both would keep over
+    the length that either would, and the mean of these; one that would be
+    frozen keeps all of its range.
+    """
+    return _overlap(_shape(one)[1], _shape(other)[1])
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.mean((one & other).sum(1) / np.maximum((one | other).sum(1), 1)))
 
 
 @dataclass(frozen=True)
