@@ -6,12 +6,10 @@ import pandas as pd
 import pytest
 from ConfigSpace import (
     Categorical,
-    Configuration,
     ConfigurationSpace,
     Constant,
     EqualsCondition,
     Float,
-    Integer,
 )
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -624,51 +622,3 @@ def test_the_reduced_space_of_a_study_goes_back_to_optuna():
     again = optuna.create_study()
     again.add_trial(create_trial(value=0.0, params={"c": 3, "o": "a", "x": 0.3}, distributions=back))
     assert again.trials[0].state == TrialState.COMPLETE
-
-
-def test_deepcave_files(tmp_path):
-    found = trials.from_optuna(study(everything, 60))
-    trials.to_deepcave(found, tmp_path / "new" / "run")
-    space, table = (
-        pd.read_csv(tmp_path / "new" / "run" / f"{name}.csv") for name in ("configspace", "trials")
-    )
-    space = space.set_index("name")
-    assert list(space.index) == spaces.names(found.space)
-    assert space.loc["lr", ["type", "log", "lower", "upper"]].tolist() == ["float", True, 1e-5, 1e-1]
-    assert space.loc["wide", "type"] == "integer" and space.loc["drop", "ordered"]
-    cap = space.loc["cap"].filter(like="item_").dropna().tolist()
-    assert cap == ["is None", "is True", "is 8", "is 0.5", "big"] and set(table["cap"]) <= set(cap)
-    metric = next(c for c in table if c.startswith("metric:"))
-    assert metric.endswith("(minimize)") and table["status"].value_counts().to_dict() == {
-        "success": 48,
-        "crashed": 6,
-    }
-    low, high = metric.split("[")[1].split("]")[0].split("; ")
-    assert float(low) <= table[metric].min() and table[metric].max() <= float(high)
-    # What a condition switches off stands at its default, an integer as one.
-    assert table["wide"].dtype == "int64" and table[found.space.keys()].notna().all().all()
-    # Read as DeepCAVE's documentation says, every trial is a configuration of the space.
-    read = ConfigurationSpace()
-    for name, row in space.iterrows():
-        if row["type"] == "categorical":
-            items = row.filter(like="item_").dropna().tolist()
-            read.add(Categorical(name, items, default=row["default"], ordered=bool(row["ordered"])))
-        else:
-            kind, cast = (Float, float) if row["type"] == "float" else (Integer, int)
-            read.add(kind(name, (cast(row["lower"]), cast(row["upper"])), log=bool(row["log"])))
-    for _, row in table.iterrows():
-        Configuration(read, values={name: row[name] for name in read}).check_valid_configuration()
-
-
-def test_names_that_deepcave_needs_are_refused(frame, tmp_path):
-    for name in ("budget", "metric_x"):
-        with pytest.raises(ValueError, match="DeepCAVE cannot tell"):
-            trials.to_deepcave(trials.from_frame(frame.rename(columns={"lr": name}), "acc"), tmp_path)
-    two = trials.from_frame(
-        frame.assign(**{"a b": frame["acc"], "a_b": frame["acc"]}),
-        ["a b", "a_b"],
-        hyperparameters=["lr", "kind"],
-    )
-    with pytest.raises(ValueError, match="DeepCAVE cannot tell"):
-        trials.to_deepcave(two, tmp_path)
-    assert list(tmp_path.iterdir()) == []

@@ -29,8 +29,6 @@ One rule for every source:
 import contextlib
 import csv
 import io
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +36,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant
-from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import space as spaces
 from ubalkit.inference import MISSING, as_number, cell, choices_of, infer, plain, unite
 
 __all__ = ["Trials", "from_frame", "from_csv", "from_optuna", "from_sklearn"]
-__all__ += ["optuna_distributions", "to_deepcave"]
+__all__ += ["optuna_distributions"]
 
 _STATUS = {
     **dict.fromkeys("ok complete completed success succeeded finished done terminated".split(), "ok"),
@@ -305,50 +302,6 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
     return made
 
 
-def to_deepcave(trials: Trials, folder: str | Path) -> None:
-    """Write the pair of CSV files that DeepCAVE reads, ``configspace.csv`` and ``trials.csv``.
-
-    They know neither conditions, so what one switches off stands at its
-    default, nor constants, which are choices of one. Choices that would be
-    read as something other than text get ``is`` before them. Times are the
-    places of the trials.
-
-    Raises
-    ------
-    ValueError
-        For a name that DeepCAVE needs itself, or cannot tell from another.
-    """
-    table, names, rows = trials.table, spaces.names(trials.space), []
-    written = {"config_id": table.index}
-    for name in names:
-        hp, choices = trials.space[name], choices_of(trials.space[name])
-        written[name] = [hp.default_value if v != v else v for v in table[name]]
-        row = {"name": name, "log": getattr(hp, "log", False), "ordered": hasattr(hp, "sequence")}
-        if choices is None:
-            kind = "integer" if isinstance(hp, IntegerHyperparameter) else "float"
-            written[name] = [int(v) if kind == "integer" else v for v in written[name]]
-            row |= {"type": kind, "lower": hp.lower, "upper": hp.upper, "distribution": "uniform"}
-        else:
-            words = {choice: _word(choice) for choice in choices}
-            written[name] = [words[value] for value in written[name]]
-            row |= {"type": "categorical", "default": words[hp.default_value]}
-            row |= {f"item_{k}": word for k, word in enumerate(words.values())}
-        rows.append(row)
-    for name, direction in trials.metrics.items():
-        low, high = math.floor(table[name].min() * 1e6) / 1e6, math.ceil(table[name].max() * 1e6) / 1e6
-        word = re.sub(r"\W", "_", name)
-        written[f"metric:{word} [{low:.6f}; {high:.6f}] ({direction})"] = table[name]
-    taken = {*names} & {"config_id", "status", "start_time", "end_time", "budget", "seed"}
-    taken |= {name for name in names if name.startswith("metric")}
-    if taken or len(written) <= len(names) + len(trials.metrics):
-        raise ValueError(f"DeepCAVE cannot tell {min(taken, default='the metrics')} apart: rename it.")
-    written["status"] = np.where(table["status"] == "ok", "success", "crashed")
-    written |= {"start_time": range(len(table)), "end_time": range(1, len(table) + 1)}
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for file, content in (("configspace", rows), ("trials", written)):
-        pd.DataFrame(content).to_csv(Path(folder, f"{file}.csv"), index=False, lineterminator="\n")
-
-
 def _trials(columns, metric, direction, space, names, states, numbers, table=False, declared=(), found=()):
     """The common way of all sources: columns of plain values, NaN where missing; a state a row."""
     _named(columns)
@@ -446,10 +399,3 @@ def _load(url, study_name):
     except Exception as error:  # each storage has errors of its own
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"The study {study_name or ''} cannot be read from {url}: {reason}") from error
-
-
-def _word(choice) -> str:
-    """A choice as text that pandas reads back as that text."""
-    file = io.StringIO(pd.DataFrame({"x": [choice]}).to_csv(index=False))
-    kept = isinstance(choice, str) and pd.read_csv(file)["x"].tolist() == [choice]
-    return choice if kept else f"is {choice}"

@@ -1,0 +1,111 @@
+"""Results by name: what the notebooks found, and the numbers in the texts, which are taken from there.
+
+A number in a text stands between two comments that no page shows. The first
+names it: ``<!--paper.r2_test-->0.83 (0.82 to 0.85)<!---->``, or one part of
+it: ``<!--paper.r2_test:value-->0.83<!---->``. ``python -m ubalkit.results``
+writes what was found into README, ``data/README.md`` and the notebooks' texts.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+from ubalkit import paths
+
+__all__ = ["Result", "save", "load", "fill", "texts"]
+
+_MARKED = re.compile(r"<!--([\w.]+)(?::(value|low|high))?-->(.*?)<!---->", re.DOTALL)
+
+#: Of these units whole numbers are shown, of all others two decimals.
+WHOLE = ("%", "networks", "epochs", "seconds", "units")
+
+
+class Result(NamedTuple):
+    """A number with its 90 % interval and its unit, or a word; as text it is what a sentence quotes."""
+
+    value: float | str
+    low: float = np.nan
+    high: float = np.nan
+    unit: str = ""
+
+    def part(self, name: str) -> str:
+        """The ``value``, or the ``low`` or ``high`` bound of the interval, as text."""
+        number = getattr(self, name)
+        if isinstance(number, str):
+            return number
+        digits = 0 if self.unit in WHOLE else 2
+        return f"{round(number, digits) + 0.0:,.{digits}f}".replace(",", " ")
+
+    def __str__(self):
+        value = self.part("value") + (" %" if self.unit == "%" else "")
+        return value if np.isnan(self.low) else f"{value} ({self.part('low')} to {self.part('high')})"
+
+
+def save(found: Mapping[str, Result], folder: Path, notebook: str) -> None:
+    """Write what a notebook found into the folder ``results`` of its runs."""
+    rows = [(name, *result, notebook) for name, result in found.items()]
+    frame = pd.DataFrame(rows, columns=["name", *Result._fields, "notebook"])
+    frame = frame.map(lambda v: f"{v:.5g}" if isinstance(v, float) and v == v else v)
+    frame.to_csv(paths.writable(folder / "results") / f"{notebook}.csv", index=False)
+
+
+def load() -> dict[str, Result]:
+    """All published results, ``data/results``: the name of each file, a dot, and the name of the result."""
+    found = {}
+    for path in sorted(paths.data("results").glob("*.csv")):
+        for row in pd.read_csv(path, dtype=str, keep_default_na=False).itertuples():
+            numbers = [float(cell) if re.fullmatch(r"-?[\d.]+(e-?\d+)?", cell) else cell for cell in row[2:5]]
+            low, high = (np.nan if bound == "" else bound for bound in numbers[1:])
+            found[f"{path.stem}.{row.name}"] = Result(numbers[0], low, high, row.unit)
+    return found
+
+
+def fill(text: str, found: Mapping[str, Result]) -> str:
+    """A text with what was found between its marks.
+
+    Raises
+    ------
+    ValueError
+        For a mark whose result there is not.
+    """
+
+    def written(match: re.Match) -> str:
+        name, part, _ = match.groups()
+        if name not in found:
+            raise ValueError(f"There is no result {name!r}; the notebooks write them into data/results.")
+        mark = match[0][: match[0].index("-->") + 3]
+        return f"{mark}{found[name].part(part) if part else found[name]}<!---->"
+
+    return _MARKED.sub(written, text)
+
+
+def texts() -> list[Path]:
+    """The files whose texts hold results."""
+    return [
+        paths.home() / "README.md",
+        paths.data() / "README.md",
+        *sorted(paths.notebooks().glob("0*.ipynb")),
+    ]
+
+
+def main() -> None:
+    """Write the published results into all texts."""
+    found = load()
+    for path in texts():
+        if path.suffix == ".md":
+            path.write_text(fill(path.read_text(encoding="utf-8"), found), encoding="utf-8")
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = fill(cell.source, found)
+        nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    main()
