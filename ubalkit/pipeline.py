@@ -23,9 +23,15 @@ __all__ = ["FIRST", "NOTEBOOKS", "OWN", "meet", "possible", "run", "own", "publi
 FIRST = "00_ubal"
 
 NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
+NOTEBOOKS += ("07_when", "08_why", "09_loop")
 
-#: What a notebook reads beside the observations where it trains nothing itself.
-_RECORDED = {"04_constrained_search": "constrained_TPE.csv", "06_how_good": "best.csv"}
+#: What a notebook reads in ``data`` beside the observations of a profile where it trains nothing itself.
+_RECORDED = {"04_constrained_search": "{}/constrained_full.csv", "06_how_good": "{}/best.csv"}
+_RECORDED |= {
+    "07_when": "{}/curves.csv",
+    "08_why": "why/averaged.csv",
+    "09_loop": "loop/round_1.csv",
+}
 
 #: Runs for trials of one's own, not for a profile.
 OWN = "05_your_own_model"
@@ -40,7 +46,9 @@ def possible(profile: str) -> tuple[str, ...]:
     All of them where they train (``live``). Where they read recorded networks,
     as many as are recorded: of a new table those that explain it.
     """
-    missing = [name for name, file in _RECORDED.items() if not (paths.data(profile) / file).is_file()]
+    missing = [
+        name for name, file in _RECORDED.items() if not (paths.data() / file.format(profile)).is_file()
+    ]
     return tuple(name for name in NOTEBOOKS if profiles.get(profile).live or name not in missing)
 
 
@@ -171,15 +179,23 @@ def _execute(source: Path, given: Mapping, folder: Path, progress: bool) -> Path
 
 
 def publish(profile: str) -> list[Path]:
-    """Copy what a profile's runs show: figures and their frames into ``figures/``, claims into ``data/``."""
+    """Copy what a profile's runs show: figures and their frames into ``figures/``, the rest into ``data/``.
+
+    That is the verdicts on the paper's statements, and the results by name;
+    see `ubalkit.results`.
+    """
     folder, runs = paths.writable(paths.figures()), paths.runs(profile)
     frames = [path for name in FRAMES if (path := runs / f"{name}.csv").is_file()]
     made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), *frames]
     copies = [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
-    if not (runs / "claims.csv").is_file():
-        return copies
-    data = paths.writable(paths.data(profile))
-    return [*copies, Path(shutil.copy(runs / "claims.csv", data / "claims.csv"))]
+    if (runs / "claims.csv").is_file():
+        data = paths.writable(paths.data(profile))
+        copies.append(Path(shutil.copy(runs / "claims.csv", data / "claims.csv")))
+    if found := sorted((runs / "results").glob("*.csv")):
+        copies.append(paths.writable(paths.data("results")) / f"{profile}.csv")
+        heads = [path.read_text(encoding="utf-8").partition("\n") for path in found]
+        copies[-1].write_text(heads[0][0] + "\n" + "".join(rows for *_, rows in heads), encoding="utf-8")
+    return copies
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
