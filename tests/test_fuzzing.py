@@ -133,24 +133,6 @@ def frames(draw):
     return frame
 
 
-specs = st.one_of(
-    odd,
-    st.sampled_from(
-        [(0, 1), (1e-5, 1, "log"), (0, 10, 2), (0.0, 1.0), [1, 2], ["adam", "sgd"], (1, 0), (0, 1, 0)]
-    ),
-    st.tuples(odd, odd),
-    st.lists(odd, max_size=3),
-)
-options = st.one_of(
-    st.builds(dict, direction=st.sampled_from(["maximize", "minimize"]) | odd),
-    st.builds(dict, space=st.dictionaries(st.sampled_from(["lr", "a", "b"]), specs, max_size=2) | odd),
-    st.builds(
-        dict, hyperparameters=st.lists(st.sampled_from(["lr", "a", "b"]) | column_names, max_size=3) | odd
-    ),
-    st.builds(dict, status=st.just("status") | column_names),
-)
-
-
 @fuzz(quick=60, slow=5000, frame=frames())
 def test_a_frame_is_read_as_it_is_or_refused(frame):
     with refusals():
@@ -159,24 +141,6 @@ def test_a_frame_is_read_as_it_is_or_refused(frame):
         if frame.index.name == "index":
             cells["index"] = list(frame.index)
         assert_faithful(found, cells, "y")
-
-
-GOOD = pd.DataFrame({"lr": np.geomspace(1e-4, 1, 12), "a": [1, 2, 3] * 4, "b": ["x", "y"] * 6})
-GOOD = GOOD.assign(y=np.arange(12.0) ** 2, status="ok")
-
-
-@fuzz(
-    quick=40,
-    slow=3000,
-    metric=st.just("y") | st.just("y") | st.just(["y"]) | column_names | odd,
-    options=options,
-)
-def test_options_that_make_no_sense_are_refused(metric, options):
-    with refusals():
-        found = trials.from_frame(GOOD, metric, **options)
-        assert found.report.loc["trials read", "n"] == len(GOOD)
-        assert set(found.metrics.values()) <= {"maximize", "minimize"}
-        assert_faithful(found, {name: list(GOOD[name]) for name in GOOD}, found.metric)
 
 
 @fuzz(

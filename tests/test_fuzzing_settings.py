@@ -101,16 +101,16 @@ def any_space(draw):
     space.add(made)
     parents = [hp for hp in made if isinstance(hp, (cs.CategoricalHyperparameter, cs.OrdinalHyperparameter))]
     if parents and draw(st.booleans()):
-        parent, value = parents[0], draw(st.sampled_from(list(spaces._choices(parents[0]))))
+        parent, value = parents[0], draw(st.sampled_from(list(spaces.choices(parents[0]))))
         for child in [hp for hp in made if hp is not parent][: draw(st.integers(0, 2))]:
             space.add(cs.EqualsCondition(child, parent, value))
     if parents and draw(st.booleans()):
         whole, clause = (
             copy.deepcopy(space),
-            cs.ForbiddenEqualsClause(parents[-1], draw(st.sampled_from(list(spaces._choices(parents[-1]))))),
+            cs.ForbiddenEqualsClause(parents[-1], draw(st.sampled_from(list(spaces.choices(parents[-1]))))),
         )
         if len(parents) > 1:
-            other = cs.ForbiddenEqualsClause(parents[0], spaces._choices(parents[0])[0])
+            other = cs.ForbiddenEqualsClause(parents[0], spaces.choices(parents[0])[0])
             clause = cs.ForbiddenAndConjunction(clause, other)
         try:
             space.add(clause)
@@ -163,19 +163,6 @@ def test_what_describes_no_space_is_refused(document):
         drawn = spaces.sample(space, 0, range(3))
         assert ((spaces.to_unit(space, drawn) >= 0) & (spaces.to_unit(space, drawn) <= 1)).all()
         assert len(spaces.describe(space)) == len(space)
-
-
-@fuzz(
-    quick=30,
-    slow=1000,
-    freeze=st.dictionaries(st.sampled_from("abcd"), odd, max_size=2),
-    ranges=st.dictionaries(st.sampled_from("abcd"), st.tuples(odd, odd) | odd, max_size=1),
-)
-def test_a_smaller_space_lies_within_the_space(freeze, ranges):
-    space = ConfigurationSpace({"a": (0.0, 1.0), "b": ["x", "1"], "c": (1, 5)})
-    with refusals():
-        smaller = spaces.reduced(space, freeze, ranges)
-        spaces.to_unit(space, spaces.sample(smaller, 0, range(5)))
 
 
 # Objectives --------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class Explorer(widgets.VBox):
         for name, control in self.controls.items():
             hp, value = self.ensemble.space[name], control.value
             # The ends of a logarithmic slider are rounded, and may lie just outside.
-            self.configuration[name] = min(max(value, hp.lower), hp.upper) if hasattr(hp, "lower") else value
+            self.configuration[name] = min(max(value, hp.lower), hp.upper) if spaces.is_number(hp) else value
         with warnings.catch_warnings():
             # That the ensemble is poor was said at the start, and stands above the charts.
             warnings.simplefilter("ignore")
@@ -262,7 +262,7 @@ def _start(space, at: Mapping | None) -> dict:
 def _control(hp, value, width: str) -> widgets.Widget:
     shared = {"description": _plain(hp.name), "tooltip": hp.name, "style": {"description_width": width}}
     shared["layout"] = {"width": f"calc({width} + 210px)"}
-    options = getattr(hp, "choices", getattr(hp, "sequence", None))
+    options = spaces.choices(hp)
     if isinstance(hp, IntegerHyperparameter):
         if not hp.log:
             return widgets.IntSlider(int(value), hp.lower, hp.upper, **shared)
@@ -291,7 +291,7 @@ def _ticks(hp, room: int) -> list[tuple[float, str]]:
     # More than eight would overlap.
     every = -(-len(values) // 8)
     values, labels = values[::every], labels[::every]
-    if hasattr(hp, "lower"):
+    if spaces.is_number(hp):
         labels = [label.replace("-", "−") for label in labels]
     return list(zip(spaces.coordinate(hp, values), (_short(label, room // len(labels)) for label in labels)))
 

@@ -8,7 +8,6 @@ known of it is said as a user would say it: ``(low, high)``,
 
 import contextlib
 import decimal
-import math
 import re
 
 import ConfigSpace as cs
@@ -20,7 +19,7 @@ from ConfigSpace.hyperparameters import FloatHyperparameter, IntegerHyperparamet
 from ubalkit import space as spaces
 from ubalkit.inputs import line
 
-__all__ = ["MISSING", "infer", "unite", "plain", "cell", "as_number", "choices_of"]
+__all__ = ["MISSING", "infer", "unite", "plain", "cell", "as_number"]
 
 MISSING = float("nan")
 _MANY = 20
@@ -58,9 +57,9 @@ def infer(columns, rows, ok, space, declared, table):
             if isinstance(spec, list) and None in spec and not table and absent[name].any():
                 spec, values = (["None" if v is None else v for v in part] for part in (spec, values))
             hp = _hyperparameter(name, spec, values, len(made))
-            if isinstance(spec, tuple) and spec[2:] not in ((), ("log",)) and hasattr(hp, "lower"):
+            if isinstance(spec, tuple) and spec[2:] not in ((), ("log",)) and spaces.is_number(hp):
                 report.append((f"step of {name}", spec[2], f"left out: more than {_MANY} values"))
-        if table and None in (choices_of(hp) or []):
+        if table and None in (spaces.choices(hp) or []):
             values = [None if v != v else v for v in values]
         made.append(hp)
         taken[name] = _column(hp, values, rows)
@@ -88,7 +87,7 @@ def infer(columns, rows, ok, space, declared, table):
 
 def _condition(child, others, columns, absent, ok):
     """When a hyperparameter is set, if choices, or else an integer, tell exactly."""
-    for hp in sorted(others, key=lambda hp: hasattr(hp, "lower")):
+    for hp in sorted(others, key=spaces.is_number):
         gone, lost = absent[child.name], absent[hp.name]
         # What is missing with its parent is missing elsewhere too: conditions make no circle.
         inner = not (lost & ~gone).any() and lost.sum() < gone.sum()
@@ -101,7 +100,7 @@ def _condition(child, others, columns, absent, ok):
             if on.max() < off.min():
                 return cs.LessThanCondition(child, hp, int(off.min()))
         elif not set(on) & set(off):
-            values = [c for c in choices_of(hp) if c in set(on)]
+            values = [c for c in spaces.choices(hp) if c in set(on)]
             return cs.InCondition(child, hp, values) if values[1:] else cs.EqualsCondition(child, hp, *values)
     return None
 
@@ -154,14 +153,11 @@ def _hyperparameter(name, spec, values, position):
         if not isinstance(spec, tuple):
             choices = list(map(plain, spec if isinstance(spec, list) else [spec]))
             one = len(choices) == 1
-            if any("\0" in str(choice) for choice in choices):  # which NumPy cuts off
-                raise ValueError
             return Constant(name, *choices, meta=meta) if one else cs.Categorical(name, choices, meta=meta)
         low, high, step = spec if len(spec) == 3 else (*spec, None)
         log, steps = step == "log", 0 if step in (None, "log") else (high - low) / step + 1e-9
-        # ConfigSpace multiplies a bound by 1e13 to round it.
-        if not (low < high and math.isfinite(1e15 * (abs(low) + abs(high))) and steps >= 0):
-            raise ValueError
+        if steps < 0 or not high - low < np.inf:
+            raise ValueError("a step above 0 and bounds that are finite are needed")
         if 0 < steps < _MANY:
             grid = [round(low + step * k, 12) for k in range(int(steps) + 1)]
             return OrdinalHyperparameter(name, grid, meta={**meta, "step": step})
@@ -175,7 +171,7 @@ def _hyperparameter(name, spec, values, position):
 
 def _column(hp, values, rows):
     """Values as the hyperparameter has them, NaN where missing."""
-    choices, whole = choices_of(hp), isinstance(hp, IntegerHyperparameter)
+    choices, whole = spaces.choices(hp), isinstance(hp, IntegerHyperparameter)
     known = {_key(c): c for c in choices or []} | {c: c for c in choices or []}
     taken = []
     for row, value in zip(rows, values):
@@ -215,10 +211,8 @@ def cell(value):
 def as_number(value):
     """The number that a value is or spells; None for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        # Beyond 64 bits a whole number is one of many that look alike; beyond 1024 it is too large.
-        if isinstance(value, float) or value.bit_length() < 63:
-            return value
-        return float(value) if value.bit_length() < 1024 else math.inf if value > 0 else -math.inf
+        # Beyond 64 bits a whole number is one of many that look alike.
+        return value if isinstance(value, float) or value.bit_length() < 63 else float(value)
     # Python reads 1_000 as a number; nobody who writes a table does.
     for kind in (int, float) if isinstance(value, str) and "_" not in value else ():
         with contextlib.suppress(ValueError):
@@ -234,10 +228,3 @@ def _key(value):
     """What values that mean the same have in common: 0.3 and 0.30000000000000004, True and TRUE."""
     number = as_number(value)
     return str(value).lower() if number is None else f"{number:.9g}"
-
-
-def choices_of(hp) -> list | None:
-    """The choices of a hyperparameter, one for a constant; None for a range."""
-    if hasattr(hp, "lower"):
-        return None
-    return [hp.value] if isinstance(hp, Constant) else list(getattr(hp, "sequence", None) or hp.choices)

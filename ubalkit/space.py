@@ -11,19 +11,16 @@ table. In the unit cube it stands at its default there, whatever its coordinate
 is, so that no prediction depends on it where it is not in force.
 """
 
-import contextlib
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant, Float
 from ConfigSpace.conditions import OrConjunction
 from ConfigSpace.hyperparameters import (
-    CategoricalHyperparameter,
     IntegerHyperparameter,
     NumericalHyperparameter,
-    OrdinalHyperparameter,
     UniformFloatHyperparameter,
     UniformIntegerHyperparameter,
 )
@@ -51,6 +48,8 @@ __all__ = [
     "plain",
     "from_plain",
     "describe",
+    "choices",
+    "is_number",
 ]
 
 
@@ -190,8 +189,7 @@ def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
         if space.parent_conditions_of[name]:
             # NaN has no integer type.
             values = table[name].astype(object).where(on[name])
-            number = isinstance(space[name], NumericalHyperparameter)
-            table[name] = values.astype(float) if number else values
+            table[name] = values.astype(float) if is_number(space[name]) else values
     return table
 
 
@@ -217,14 +215,13 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
         missing = values.isna().to_numpy() & bool(space.parent_conditions_of[name])
         values = values.astype(object).where(~missing, hp.default_value) if missing.any() else values
         values = values.to_numpy()
-        if _is_discrete(hp):
-            choices = set(_choices(hp))
-            wrong = [v for v in values if not (isinstance(v, Hashable) and v in choices)]
-        else:
+        if is_number(hp):
             values = values if values.dtype.kind in "iuf" else np.array([*map(inputs.real, values)], float)
             right = (values >= hp.lower) & (values <= hp.upper)
             right &= (values % 1 == 0) | (not isinstance(hp, IntegerHyperparameter))
-            wrong = table[name].to_numpy()[~right]
+        else:
+            right = np.array([value in choices(hp) for value in values], dtype=bool)
+        wrong = table[name].to_numpy()[~right]
         if len(wrong):
             raise ValueError(
                 f"{name} = {inputs.line(wrong[0])} lies outside its space: {inputs.line(hp, 150)}."
@@ -281,7 +278,7 @@ def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, d
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
         hp = space[name]
         if name in needed:
-            place = _place(hp, u) if _is_discrete(hp) else hp.to_vector(_to_value(hp, u))
+            place = hp.to_vector(_to_value(hp, u)) if is_number(hp) else _place(hp, u)
             vectors[space.index_of[name]] = place
     for name in space:  # parents first
         on[name] = np.ones(len(unit), bool)
@@ -358,16 +355,15 @@ def reduced(
     for name in names(space):
         hp = space[name]
         if name in freeze:
-            if not _legal(hp, freeze[name]):
+            if not hp.legal_value(freeze[name]):
                 raise ValueError(
                     f"{name} = {inputs.line(freeze[name])} lies outside its space: {inputs.line(hp, 150)}."
                 )
             hp = Constant(name, freeze[name], meta=hp.meta)
         elif name in ranges:
-            pair = isinstance(ranges[name], (tuple, list)) and len(ranges[name]) == 2
-            low, high = map(inputs.real, ranges[name] if pair else (np.nan, np.nan))
-            if _is_discrete(hp) or isinstance(hp, Constant):
+            if not is_number(hp):
                 raise ValueError(f"{name} has no range to narrow: {hp}.")
+            low, high = map(float, ranges[name])
             # ConfigSpace keeps 13 decimals of a bound.
             if not (hp.lower <= low and low + 1e-12 < high <= hp.upper):
                 raise ValueError(
@@ -397,11 +393,7 @@ def from_plain(plain: Mapping) -> ConfigurationSpace:
     """
     try:
         # A copy: ConfigSpace takes apart what it reads.
-        space = ConfigurationSpace.from_serialized_dict(copy.deepcopy(dict(plain)))
-        # They can be put in order, and their choices told apart.
-        if not [set(_choices(space[n])) if _is_discrete(space[n]) else n for n in names(space)]:
-            raise ValueError("no hyperparameters")
-        return space
+        return ConfigurationSpace.from_serialized_dict(copy.deepcopy(dict(plain)))
     except Exception as error:  # whatever the library stumbles over
         raise ValueError(f"This describes no space of hyperparameters ({error!r:.200}).") from error
 
@@ -414,32 +406,29 @@ def describe(space: ConfigurationSpace) -> pd.Series:
         when = ", if " + " and ".join(str(c).split(" | ", 1)[1] for c in conditions) if conditions else ""
         if isinstance(hp, Constant):
             return (f"= {hp.value:.3g}" if isinstance(hp.value, float) else f"= {hp.value}") + when
-        if _is_discrete(hp):
-            return "{" + ", ".join(map(str, _choices(hp))) + "}" + when
-        return f"[{hp.lower:.4g}, {hp.upper:.4g}]" + (" log" if hp.log else "") + when
+        if is_number(hp):
+            return f"[{hp.lower:.4g}, {hp.upper:.4g}]" + (" log" if hp.log else "") + when
+        return "{" + ", ".join(map(str, choices(hp))) + "}" + when
 
     return pd.Series({name: line(space[name]) for name in names(space)}, name="range")
 
 
-def _legal(hp, value) -> bool:
-    # ConfigSpace compares with its choices, and meets what cannot be compared.
-    with contextlib.suppress(Exception):
-        return bool(hp.legal_value(value))
-    return False
+def is_number(hp) -> bool:
+    """Whether a hyperparameter of ConfigSpace has a range of numbers rather than choices."""
+    return isinstance(hp, NumericalHyperparameter)
 
 
-def _is_discrete(hp) -> bool:
-    return isinstance(hp, (CategoricalHyperparameter, OrdinalHyperparameter))
-
-
-def _choices(hp) -> np.ndarray:
-    return np.array(hp.sequence if isinstance(hp, OrdinalHyperparameter) else hp.choices, dtype=object)
+def choices(hp) -> list | None:
+    """The choices of a hyperparameter of ConfigSpace, one for a constant; None for a range."""
+    if is_number(hp):
+        return None
+    return [hp.value] if isinstance(hp, Constant) else list(getattr(hp, "sequence", None) or hp.choices)
 
 
 def _edges(hp) -> np.ndarray:
     """Where the shares of the choices end, and 0 before the first."""
-    shares = getattr(hp, "probabilities", None)
-    shares = np.full(len(_choices(hp)), 1 / len(_choices(hp))) if shares is None else np.asarray(shares)
+    shares, n = getattr(hp, "probabilities", None), len(choices(hp))
+    shares = np.full(n, 1 / n) if shares is None else np.asarray(shares)
     return np.concatenate([[0], np.cumsum(shares)])
 
 
@@ -450,10 +439,8 @@ def _place(hp, unit: np.ndarray) -> np.ndarray:
 
 
 def _bounds(hp) -> tuple[float, float]:
-    uniform = isinstance(hp, (UniformFloatHyperparameter, UniformIntegerHyperparameter))
-    if not uniform or not np.isfinite(float(hp.upper) - float(hp.lower)):
-        what = f"{inputs.line(hp.name)} is neither uniform nor a choice, or its range is not finite"
-        raise ValueError(f"{what}, which is not supported: {inputs.line(hp, 150)}.")
+    if not isinstance(hp, (UniformFloatHyperparameter, UniformIntegerHyperparameter)):
+        raise ValueError(f"{hp.name} is neither uniform nor a choice, which is not supported: {hp}.")
     # An integer stands for the interval around it, so that all are drawn equally often.
     half = 0.5 if isinstance(hp, IntegerHyperparameter) else 0.0
     bounds = np.array([hp.lower - half, hp.upper + half], dtype=float)
@@ -462,9 +449,9 @@ def _bounds(hp) -> tuple[float, float]:
 
 def coordinate(hp, values) -> np.ndarray:
     """Unit-cube coordinate of legal values of one hyperparameter of ConfigSpace."""
-    if _is_discrete(hp):
-        choices, edges = list(_choices(hp)), _edges(hp)
-        places = np.array([choices.index(value) for value in values], dtype=int)
+    if not is_number(hp):
+        known, edges = choices(hp), _edges(hp)
+        places = np.array([known.index(value) for value in values], dtype=int)
         return (edges[places] + edges[places + 1]) / 2
     low, high = _bounds(hp)
     values = np.asarray(values, dtype=float)
@@ -483,8 +470,8 @@ def snapped(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarra
 
 
 def _to_value(hp, unit: np.ndarray) -> np.ndarray:
-    if _is_discrete(hp):
-        return _choices(hp)[_place(hp, unit)]
+    if not is_number(hp):
+        return np.array(choices(hp), dtype=object)[_place(hp, unit)]
     low, high = _bounds(hp)
     values = low + unit * (high - low)
     values = np.exp(values) if hp.log else values

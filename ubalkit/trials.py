@@ -26,10 +26,8 @@ One rule for every source:
   raises a ValueError of one sentence.
 """
 
-import contextlib
 import csv
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +36,7 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant
 
 from ubalkit import space as spaces
-from ubalkit.inference import MISSING, as_number, cell, choices_of, infer, plain, unite
+from ubalkit.inference import MISSING, as_number, cell, infer, plain, unite
 
 __all__ = ["Trials", "from_frame", "from_csv", "from_optuna", "from_sklearn"]
 __all__ += ["optuna_distributions"]
@@ -121,7 +119,6 @@ def from_frame(
         if name in columns:
             raise ValueError(f"The table has two columns {name!r:.60}.")
         columns[name] = [cell(value) for value in frame.iloc[:, k]]
-    _named(columns)
     index = frame.index if frame.index.name == "index" else columns.pop("index", range(len(frame)))
     numbers = [as_number(plain(number)) for number in index]
     status = status or ("status" if "status" in columns else None)
@@ -163,21 +160,13 @@ def from_csv(path: str | Path, metric, **options) -> Trials:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no table of trials at {path}.")
-    wanted, tables = set(_texts("metric", metric)), []
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
-    for delimiter in ",;\t":
-        with contextlib.suppress(csv.Error):  # a quote that nothing closes, or a cell too long
-            rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-            tables.append([[cell.strip() for cell in row] for row in rows if any(row)])
-    best = max(tables, key=lambda t: (wanted <= set(t[0]), len(t[0])) if t else (False, 0), default=[])
-    head, *rows = best or [[]]
-    if len(head) < 2:
-        raise ValueError(
-            f"{path} has {len(head)} columns; separate them by comma, semicolon or tab, and close quotes."
-        )
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        table = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+        head, *rows = [[cell.strip() for cell in row] for row in table if any(row)] or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8 with all quotes closed ({error}).") from error
     for k, row in enumerate(rows):
         if len(row) != len(head):
             raise ValueError(f"Row {k} of {path} has {len(row)} cells, its first line {len(head)}.")
@@ -234,8 +223,8 @@ def from_optuna(study, *, study_name=None, metrics=None, space=None, hyperparame
     several = {n: found for n, found in seen.items() if len(found) > 1}
     united = [(f"distributions of {n}", len(d), f"united: {', '.join(d)}") for n, d in several.items()]
     numbers = [t.number for t in trials]
-    source = (columns, metrics, directions, space, hyperparameters, states, numbers)
-    return _trials(*source, declared=declared, found=united)
+    given = {"declared": declared, "found": united}
+    return _trials(columns, metrics, directions, space, hyperparameters, states, numbers, **given)
 
 
 def from_sklearn(cv_results, *, metric="mean_test_score", direction="maximize", space=None) -> Trials:
@@ -290,7 +279,7 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
 
     made = {}
     for name in spaces.names(space):
-        hp, choices = space[name], choices_of(space[name])
+        hp, choices = space[name], spaces.choices(space[name])
         low, high = (hp.lower, hp.upper) if choices is None else (choices[0], choices[-1])
         kind = distributions.IntDistribution if isinstance(low, int) else distributions.FloatDistribution
         if choices is None:
@@ -305,18 +294,15 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
 def _trials(columns, metric, direction, space, names, states, numbers, table=False, declared=(), found=()):
     """The common way of all sources: columns of plain values, NaN where missing; a state a row."""
     _named(columns)
-    metrics = _texts("metric", metric)
-    directions = [direction] * len(metrics) if isinstance(direction, str) else _texts("direction", direction)
-    if not (space is None or isinstance(space, (Mapping, ConfigurationSpace))):
-        raise ValueError(f"space = {space!r:.60} is neither a space nor a mapping by name.")
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    directions = [direction] * len(metrics) if isinstance(direction, str) else list(direction)
     if not metrics or len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
         raise ValueError(
             f"The direction {direction!r:.60} is not maximize or minimize, once or for each metric."
         )
     if isinstance(space, ConfigurationSpace):
         names = [n for n in spaces.names(space) if n in columns or not isinstance(space[n], Constant)]
-    names = _texts("hyperparameters", [] if names is None else names)
-    names = names or [n for n in columns if n not in metrics]
+    names = list(names or [n for n in columns if n not in metrics])
     given = [] if isinstance(space, ConfigurationSpace) else space or []
     for name in [*metrics, *names, *given]:
         if name not in columns or (name in given and name not in names):
@@ -362,13 +348,6 @@ def _trials(columns, metric, direction, space, names, states, numbers, table=Fal
     report = [("trials read", len(rows), ""), ("used", ok.sum(), ""), *(line for line in report if line[1])]
     report = pd.DataFrame(report, columns=["what", "n", "done"]).set_index("what")
     return Trials(whole, space, dict(zip(metrics, directions)), report)
-
-
-def _texts(what, given):
-    given = [given] if isinstance(given, str) or not np.iterable(given) else list(given)
-    if not all(isinstance(text, str) for text in given):
-        raise ValueError(f"{what} = {given!r:.60}; one text or several are needed.")
-    return given
 
 
 def _named(names):
