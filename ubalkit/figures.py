@@ -40,18 +40,17 @@ def _unset(text: str) -> str:
 
 def symbol(name: str) -> str:
     """The paper's symbol of a hyperparameter: ``beta_2`` becomes β₂ᶠ, set as mathematics."""
-    match = re.fullmatch(r"(beta|gamma)(F|B)?_(\d+)", name)
+    match = re.fullmatch(r"(one_minus_)?(beta|gamma)(F|B)?_(\d+)", name)
     if not match:
         return _unset(name)
-    letter, direction, layer = match.groups()
-    return rf"$\{letter}_{layer}^{direction or 'F'}$"
+    complement, letter, direction, layer = match.groups()
+    return rf"${'1 - ' if complement else ''}\{letter}_{layer}^{direction or 'F'}$"
 
 
 def ticks(hp) -> tuple[Sequence, list[str]]:
     """Values to mark along the axis of a hyperparameter of ConfigSpace, and their labels."""
-    if not hasattr(hp, "lower"):
-        values = list(getattr(hp, "choices", None) or hp.sequence)
-        return values, list(map(str, values))
+    if not spaces.is_number(hp):
+        return spaces.choices(hp), list(map(str, spaces.choices(hp)))
     whole = isinstance(hp, IntegerHyperparameter)
     locator = plt.LogLocator(numticks=5) if hp.log else plt.MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole)
     bounds = np.array([hp.lower, hp.upper], dtype=float)
@@ -76,7 +75,7 @@ def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
 
 def scattered(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
     """Unit-cube coordinates to draw points at: those of choices are spread over the width of their share."""
-    if hasattr(space[name], "lower"):
+    if spaces.is_number(space[name]):
         return unit
     share = np.diff(np.unique(unit)).min() if len(np.unique(unit)) > 1 else 1.0
     return unit + np.random.default_rng(0).uniform(-0.3, 0.3, len(unit)) * share
@@ -188,7 +187,7 @@ def fig3(
         for metric, curve in curves[curves["hyperparameter"] == name].groupby("metric", sort=False):
             color = COLORS.get(metric, _OTHER)
             parts = [curve]
-            if not hasattr(space[name], "lower"):  # between choices there is nothing
+            if not spaces.is_number(space[name]):  # between choices there is nothing
                 parts = [part for _, part in curve.groupby("value", sort=False)]
                 parts = [part.iloc[[len(part) // 2] * 2].assign(unit=_ends(part)) for part in parts]
             for part in parts:

@@ -10,10 +10,12 @@ import seaborn as sns
 from ubalkit import decomposition
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
+from ubalkit.budgets import Budgets
 from ubalkit.decomposition import Decomposition
 from ubalkit.figures import COLORS, ENSEMBLES, LABELS, along, heat, panels, scattered, symbol
 
 __all__ = ["explained", "shares", "surfaces", "coupling", "deep_and_exact", "methods", "convergence"]
+__all__ += ["budgets"]
 
 #: From low to high values of a partner.
 PARTNER = sns.color_palette("viridis", as_cmap=True)
@@ -192,3 +194,43 @@ def convergence(frame: pd.DataFrame):
     axes[1].set_ylim(bottom=0)
     axes[2].set_ylim(0, 1.05)
     return figure
+
+
+def budgets(explained: Mapping[str, Budgets], unit: str = "budget"):
+    """How importances come about: each hyperparameter a line with its 90 % band, a panel a metric.
+
+    The dotted line is the budget from which on the order is nearly the last
+    one; see `Budgets.enough`.
+
+    Parameters
+    ----------
+    explained : mapping of metric to Budgets
+    unit : str
+        What the budget is, for the axis: ``epochs`` for example.
+    """
+    size = (4.4 * len(explained), 3.6)
+    figure, axes = plt.subplots(1, len(explained), figsize=size, sharey=True, squeeze=False)
+    for ax, (metric, found) in zip(axes.flat, explained.items()):
+        frame, last = found.importances(), found.budgets[-1]
+        order = frame[frame["budget"] == last]["hyperparameter"]
+        colors = dict(zip(order, sns.color_palette("colorblind", len(order))))
+        for name, line in frame.groupby("hyperparameter"):
+            ax.fill_between(line["budget"], line["low"], line["high"], color=colors[name], alpha=0.15, lw=0)
+            ax.plot(line["budget"], line["importance"], color=colors[name], marker="o", ms=3, lw=1.6)
+        ends = frame[frame["budget"] == last].set_index("hyperparameter")["importance"]
+        for name, height in _apart(ends, 0.045 * frame["high"].max()).items():
+            ax.text(last * 1.08, height, symbol(name), color=colors[name], va="center", fontsize=9.5)
+        ax.axvline(found.enough(), color="#444444", lw=1, ls=":")
+        ax.set(xscale="log", xlabel=unit, title=LABELS.get(metric, metric), ylim=(0, None))
+        ax.set_xticks(found.budgets, [f"{b:g}" for b in found.budgets])
+        ax.xaxis.set_minor_locator(plt.NullLocator())
+    axes[0, 0].set_ylabel("importance: mean |SHAP value|")
+    return figure
+
+
+def _apart(heights: pd.Series, least: float) -> pd.Series:
+    """Heights of labels, moved up until none overlaps the one below."""
+    placed, floor = {}, -np.inf
+    for name, height in heights.sort_values().items():
+        floor = placed[name] = max(height, floor + least)
+    return pd.Series(placed)

@@ -20,6 +20,7 @@ from ubalkit import paths
 __all__ = ["Result", "save", "load", "fill", "texts"]
 
 _MARKED = re.compile(r"<!--([\w.]+)(?::(value|low|high))?-->(.*?)<!---->", re.DOTALL)
+_NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
 
 #: Of these units whole numbers are shown, of all others two decimals.
 WHOLE = ("%", "networks", "epochs", "seconds", "units")
@@ -50,7 +51,7 @@ def save(found: Mapping[str, Result], folder: Path, notebook: str) -> None:
     """Write what a notebook found into the folder ``results`` of its runs."""
     rows = [(name, *result, notebook) for name, result in found.items()]
     frame = pd.DataFrame(rows, columns=["name", *Result._fields, "notebook"])
-    frame = frame.map(lambda v: f"{v:.5g}" if isinstance(v, float) and v == v else v)
+    frame = frame.map(lambda v: f"{v:.6g}" if isinstance(v, float) and v == v else v)
     frame.to_csv(paths.writable(folder / "results") / f"{notebook}.csv", index=False)
 
 
@@ -58,10 +59,11 @@ def load() -> dict[str, Result]:
     """All published results, ``data/results``: the name of each file, a dot, and the name of the result."""
     found = {}
     for path in sorted(paths.data("results").glob("*.csv")):
-        for row in pd.read_csv(path, dtype=str, keep_default_na=False).itertuples():
-            numbers = [float(cell) if re.fullmatch(r"-?[\d.]+(e-?\d+)?", cell) else cell for cell in row[2:5]]
-            low, high = (np.nan if bound == "" else bound for bound in numbers[1:])
-            found[f"{path.stem}.{row.name}"] = Result(numbers[0], low, high, row.unit)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        bounds = frame[["low", "high"]].replace("", "nan").astype(float)
+        values = [float(v) if _NUMBER.fullmatch(v) else v for v in frame["value"]]
+        rows = zip(values, bounds["low"], bounds["high"], frame["unit"])
+        found |= {f"{path.stem}.{name}": Result(*row) for name, row in zip(frame["name"], rows)}
     return found
 
 
