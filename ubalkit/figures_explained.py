@@ -210,19 +210,23 @@ def budgets(explained: Mapping[str, Budgets], unit: str = "budget"):
     """
     size = (4.4 * len(explained), 3.6)
     figure, axes = plt.subplots(1, len(explained), figsize=size, sharey=True, squeeze=False)
+    frames = {metric: found.importances() for metric, found in explained.items()}
+    top = 1.03 * max(frame["high"].max() for frame in frames.values())
     for ax, (metric, found) in zip(axes.flat, explained.items()):
-        frame, last = found.importances(), found.budgets[-1]
-        order = frame[frame["budget"] == last]["hyperparameter"]
-        colors = dict(zip(order, sns.color_palette("colorblind", len(order))))
-        for name, line in frame.groupby("hyperparameter"):
+        last, names = found.budgets[-1], found.last.names
+        colors = dict(zip(names, sns.color_palette("colorblind", len(names))))
+        lines = dict(list(frames[metric].groupby("hyperparameter")))
+        for name, line in lines.items():
             ax.fill_between(line["budget"], line["low"], line["high"], color=colors[name], alpha=0.15, lw=0)
             ax.plot(line["budget"], line["importance"], color=colors[name], marker="o", ms=3, lw=1.6)
-        ends = frame[frame["budget"] == last].set_index("hyperparameter")["importance"]
-        for name, height in _apart(ends, 0.045 * frame["high"].max()).items():
-            ax.text(last * 1.08, height, symbol(name), color=colors[name], va="center", fontsize=9.5)
+        ends = pd.Series({name: line["importance"].iloc[-1] for name, line in lines.items()})
+        for name, height in _apart(ends, 0.07 * top).items():
+            ax.text(last * 1.1, height, symbol(name), color=colors[name], va="center", fontsize=9.5)
         ax.axvline(found.enough(), color="#444444", lw=1, ls=":")
-        ax.set(xscale="log", xlabel=unit, title=LABELS.get(metric, metric), ylim=(0, None))
-        ax.set_xticks(found.budgets, [f"{b:g}" for b in found.budgets])
+        ax.set(xscale="log", xlabel=unit, title=LABELS.get(metric, metric), ylim=(0, top))
+        # Labels of neighbouring budgets would run into each other.
+        shown = [b for b, after in zip(found.budgets, [*found.budgets[1:], np.inf]) if after / b > 1.22]
+        ax.set_xticks(shown, [f"{b:g}" for b in shown])
         ax.xaxis.set_minor_locator(plt.NullLocator())
     axes[0, 0].set_ylabel("importance: mean |SHAP value|")
     return figure

@@ -12,7 +12,7 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from ubalkit import inputs, paths, profiles
@@ -178,6 +178,16 @@ def _execute(source: Path, given: Mapping, folder: Path, progress: bool) -> Path
     return target
 
 
+def _everything(profile: str, notebooks: Sequence[str]) -> None:
+    """All notebooks, two at a time: 1 and 2 make what the others read; 0 and 5 need nothing of theirs."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        running = [pool.submit(run, profile, notebooks[:2]), pool.submit(meet)]
+        running[0].result()
+        running += [pool.submit(run, profile, [name]) for name in notebooks[2:]]
+        for finished in as_completed([*running, pool.submit(own)]):
+            finished.result()
+
+
 def publish(profile: str) -> list[Path]:
     """Copy what a profile's runs show: figures and their frames into ``figures/``, the rest into ``data/``.
 
@@ -220,12 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = possible(profile)
         for name in (name for name in NOTEBOOKS if name not in chosen):
             print(f"{name}: left out, its networks of the profile {profile} are not recorded", flush=True)
-        # Notebooks 0 and 5 need nothing of the others: on two cores they take no time of their own.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
-            others = [beside.submit(meet), beside.submit(own)]
-            run(profile, chosen, progress=True)
-            for other in others:
-                other.result()
+        _everything(profile, chosen)
     except papermill.PapermillExecutionError as error:
         parser.exit(2, f"{error.evalue}\n")
     except ValueError as error:

@@ -23,7 +23,7 @@ _MARKED = re.compile(r"<!--([\w.]+)(?::(value|low|high))?-->(.*?)<!---->", re.DO
 _NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
 
 #: Of these units whole numbers are shown, of all others two decimals.
-WHOLE = ("%", "networks", "epochs", "seconds", "units")
+WHOLE = ("%", "networks", "epochs", "intervals", "statements", "trials")
 
 
 class Result(NamedTuple):
