@@ -13,7 +13,7 @@ from matplotlib.contour import QuadContourSet
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
-from ubalkit import decomposition, figures, figures_explained, observations
+from ubalkit import budgets, decomposition, figures, figures_explained, observations
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
 
@@ -279,7 +279,41 @@ def test_convergence_of_ours_alone_needs_no_rivals(converging):
     assert [len(ax.lines) for ax in drawn] == [1, 1, 1]
 
 
+# Budgets
+
+
+@pytest.fixture(scope="module")
+def courses(decompositions):
+    """Three budgets, after which three different ensembles are explained."""
+    found = {}
+    for k, metric in enumerate(observations.METRICS):
+        ensembles = {b: ensemble(metric, 10 * k + j) for j, b in enumerate((1, 4, 16))}
+        explained = {b: decomposition.decompose(e, n_points=32, n_background=8) for b, e in ensembles.items()}
+        found[metric] = budgets.Budgets([1, 4, 16], explained, {})
+    return found
+
+
+def test_lines_are_the_importances_after_each_budget_and_bands_their_intervals(courses):
+    drawn = figures_explained.budgets(courses, "epochs").axes
+    for ax, (metric, course) in zip(drawn, courses.items(), strict=True):
+        assert (ax.get_title(), ax.get_xlabel(), ax.get_xscale()) == (figures.LABELS[metric], "epochs", "log")
+        of = dict(list(course.importances().groupby("hyperparameter")))
+        *lines, enough = ax.lines
+        assert list(enough.get_xdata()) == [course.enough()] * 2
+        labels = {text.get_text(): text for text in ax.texts}
+        assert len({text.get_position()[1] for text in ax.texts}) == 7
+        for name, line, band in zip(sorted(NAMES), lines, ax.collections, strict=True):
+            np.testing.assert_allclose(line.get_xydata(), of[name][["budget", "importance"]])
+            edges = np.unique(band.get_paths()[0].vertices[:, 1].round(9))
+            np.testing.assert_allclose(edges, np.unique(of[name][["low", "high"]].to_numpy().round(9)))
+            # A label has the colour of its line.
+            assert labels[figures.symbol(name)].get_color() == line.get_color()
+    # The same hyperparameter has one colour everywhere.
+    assert [line.get_color() for line in drawn[0].lines] == [line.get_color() for line in drawn[1].lines]
+
+
 DRAWN = {
+    "budgets": lambda d, both, methods, converging, courses: figures_explained.budgets(courses),
     "explained": lambda d, both, *_: figures_explained.explained(d[TEST]),
     "shares": lambda d, both, *_: figures_explained.shares(d),
     "surfaces": lambda d, both, *_: figures_explained.surfaces(d[TEST]),
@@ -287,8 +321,8 @@ DRAWN = {
         d[TEST].table.assign(**{TEST: 0.3, BACK: 0.7})
     ),
     "deep and exact": lambda d, both, *_: figures_explained.deep_and_exact(*both),
-    "methods": lambda d, both, methods, _: figures_explained.methods(methods),
-    "convergence": lambda d, both, methods, converging: figures_explained.convergence(converging),
+    "methods": lambda d, both, methods, *_: figures_explained.methods(methods),
+    "convergence": lambda d, both, methods, converging, _: figures_explained.convergence(converging),
 }
 
 
@@ -299,14 +333,14 @@ def test_every_figure_is_drawn_here():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", DRAWN)
 def test_drawn_and_saved_twice_the_files_are_equal(
-    name, decompositions, deep_and_exact, methods, converging, tmp_path
+    name, decompositions, deep_and_exact, methods, converging, courses, tmp_path
 ):
     files = []
     for k in (1, 2):
         folder = tmp_path / str(k)
         folder.mkdir()
         np.random.seed(k)  # noqa: NPY002 - the state of NumPy's global generator must not matter
-        figure = DRAWN[name](decompositions, deep_and_exact, methods, converging)
+        figure = DRAWN[name](decompositions, deep_and_exact, methods, converging, courses)
         figures.save(figure, folder, "figure")
         files.append({suffix: (folder / f"figure.{suffix}").read_bytes() for suffix in ("png", "pdf")})
     for suffix in ("png", "pdf"):

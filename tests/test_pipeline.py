@@ -222,7 +222,13 @@ def test_a_table_that_has_just_been_begun_is_explained(home, tmp_path, monkeypat
     assert "chance makes an unknown part of the variance" in printed(notebook(runs, "01_search"))
     assert np.isnan(metamodel.load(runs / "ensemble_test_accuracy.json").ceiling)
     assert (runs / "figures" / "fig3.png").is_file()
-    for name in ("constrained_full.csv", "best.csv", "curves.csv", "../why/averaged.csv", "../loop/round_1.csv"):
+    for name in (
+        "constrained_full.csv",
+        "best.csv",
+        "curves.csv",
+        "../why/averaged.csv",
+        "../loop/round_1.csv",
+    ):
         (recorded / name).parent.mkdir(exist_ok=True)
         (recorded / name).touch()
     assert pipeline.possible("compact") == pipeline.NOTEBOOKS

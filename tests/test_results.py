@@ -97,7 +97,14 @@ def test_an_edited_number_is_noticed():
 
 def unmarked(text):
     """Numbers with two decimals, as results have, that stand outside of marks, code and addresses."""
-    for aside in (r"Python ≥ 3\.\d+", r"<!--[\w.:]+-->.*?<!---->", r"```.*?```", r"`[^`]*`", r"\]\([^)]*\)", r"\$[^$]*\$"):
+    for aside in (
+        r"Python ≥ 3\.\d+",
+        r"<!--[\w.:]+-->.*?<!---->",
+        r"```.*?```",
+        r"`[^`]*`",
+        r"\]\([^)]*\)",
+        r"\$[^$]*\$",
+    ):
         text = re.sub(aside, "", text, flags=re.DOTALL)
     return re.findall(r"(?<![\w.])\d+\.\d\d+(?![\w.]*\d)", text)
 

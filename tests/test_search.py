@@ -184,6 +184,15 @@ def test_networks_have_the_hyperparameters_of_their_rows():
     assert all((a[1] == b[0]).all() for a, b in zip(net.W + net.M, twin.W + twin.M))
 
 
+def test_a_complement_is_searched_as_the_network_that_it_stands_for(tmp_path):
+    logarithmic = replace(TINY, space=spaces.ubal(near_one=("beta_2", "gammaF_1")))
+    found = search.run(logarithmic, 3, folder=tmp_path, workers=1, progress=False)
+    assert "one_minus_beta_2" in found and "beta_2" not in found
+    same = spaces.without_complements(found)
+    again = search.measure(TINY, same[spaces.names(TINY.space)])
+    assert_same(again[list(TINY.metrics)], found[list(TINY.metrics)])
+
+
 def test_a_space_that_does_not_fit_the_layers_is_refused():
     with pytest.raises(ValueError, match=r"beta_4"):
         search.evaluate(replace(TINY, hidden=(8, 8)), [0])

@@ -55,6 +55,48 @@ def test_a_deeper_ubal_has_more_hyperparameters_in_their_order():
     assert names[12:] == [f"{g}_{k}" for g in ("gammaF", "gammaB") for k in range(1, 12)]
 
 
+def test_values_near_one_are_drawn_from_the_logarithm_of_their_complement():
+    space = spaces.ubal(near_one=("beta_2", "gammaF_1"))
+    assert spaces.names(space) == [
+        "beta_1",
+        "one_minus_beta_2",
+        "beta_3",
+        "one_minus_gammaF_1",
+        *SEVEN[4:],
+    ]
+    table = spaces.sample(space, 0, range(2000))
+    share = -np.log10(table["one_minus_beta_2"]) / 4  # of four decades, from 1 down to 1e-4
+    assert stats.kstest(share, "uniform").pvalue > 0.01
+    plain = spaces.without_complements(table)
+    assert list(plain) == SEVEN
+    np.testing.assert_array_equal(plain["beta_2"], 1 - table["one_minus_beta_2"])
+    pd.testing.assert_series_equal(plain["beta_1"], table["beta_1"])
+    # The complements go through JSON, into smaller spaces and back, as any hyperparameter does.
+    smaller = spaces.reduced(space, {"one_minus_gammaF_1": 0.01}, {"one_minus_beta_2": (0.001, 0.1)})
+    again = spaces.sample(spaces.from_plain(spaces.plain(smaller)), 0, range(50))
+    assert spaces.without_complements(again)["beta_2"].between(0.9, 0.999).all()
+    assert set(again["one_minus_gammaF_1"]) == {0.01}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"one_minus_beta_2": [0.5, 1.2]}, r"one_minus_beta_2 = 1\.2 in row 1; it must lie in \[0, 1\]"),
+        ({"one_minus_beta_2": [-0.1, 0.2]}, r"one_minus_beta_2 = -0\.1 in row 0"),
+        ({"one_minus_beta_2": [np.nan, 0.2]}, "one_minus_beta_2 = nan in row 0"),
+        ({"one_minus_beta_2": [0.1], "beta_2": [0.9]}, "both one_minus_beta_2 and beta_2"),
+    ],
+)
+def test_a_complement_outside_its_range_is_refused(columns, message):
+    with pytest.raises(ValueError, match=message):
+        spaces.without_complements(pd.DataFrame(columns))
+
+
+def test_only_hyperparameters_of_ubal_have_complements():
+    with pytest.raises(ValueError, match=r"near_one: 'beta_4' is no hyperparameter of UBAL; beta_1, beta_2"):
+        spaces.ubal(near_one=["beta_4"])
+
+
 @pytest.mark.parametrize("space", [spaces.ubal(), mixed()], ids=["ubal", "mixed"])
 def test_a_configuration_depends_on_space_seed_and_index_alone(space):
     table = spaces.sample(space, 3, range(10))

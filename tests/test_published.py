@@ -1,0 +1,85 @@
+"""What is published is what the recorded tables say: the results that need no meta-model, computed anew."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ubalkit import claims, comparison, observations, paths, profiles, results
+
+PAPER = profiles.get("paper")
+ARMS = ("full", "paper", "ours", "joint", "rule")
+TEST, BACK = observations.METRICS
+
+
+def recorded(name):
+    return observations.read(paths.data("paper") / f"{name}.csv")
+
+
+@pytest.fixture(scope="module")
+def tables():
+    found = {name: recorded(name) for name in ("observations", "cpu", *(f"constrained_{a}" for a in ARMS))}
+    return {**found, "curves": pd.read_csv(paths.data("paper") / "curves.csv", index_col="index")}
+
+
+def found_in(tables):
+    """Means by the rule and of each arm, agreement with the CPU's networks, and with their own curves."""
+    table, found = tables["observations"], {}
+    for (metric, layers), row in claims.coupling(table).iterrows():
+        found[f"paper.rule_{layers}_{metric.removesuffix('_accuracy')}"] = row["mean"]
+    for arm in ARMS[1:]:
+        found[f"paper.arm_{arm}"] = tables[f"constrained_{arm}"][TEST].mean()
+    for metric in (TEST, BACK):
+        agreed = comparison.agreement(tables["cpu"], table, metric)["value"]
+        name = f"paper.cpu_rank_correlation_{metric.removesuffix('_accuracy')}"
+        found[name] = agreed["rank correlation"]
+    return found
+
+
+def wrong(tables):
+    """The names of the published results that the tables do not bear, to a thousandth."""
+    published = results.load()
+    return [name for name, value in found_in(tables).items() if abs(published[name].value - value) > 1e-3]
+
+
+def test_published_results_come_out_of_the_recorded_tables(tables):
+    assert wrong(tables) == []
+
+
+def swapped(tables):
+    """What came out of a tenth of the networks, exchanged among these."""
+    table, rng = tables["observations"].copy(), np.random.default_rng(0)
+    rows = rng.choice(table.index, len(table) // 10, replace=False)
+    table.loc[rows, [TEST, BACK]] = table.loc[rng.permutation(rows), [TEST, BACK]].to_numpy()
+    return {**tables, "observations": table}
+
+
+def shifted(tables):
+    table = tables["observations"]
+    return {**tables, "observations": table.assign(test_accuracy=table[TEST] + 0.02)}
+
+
+def exchanged(tables):
+    """One arm in place of another."""
+    return {**tables, "constrained_joint": tables["constrained_rule"]}
+
+
+@pytest.mark.parametrize("damage", [swapped, shifted, exchanged])
+def test_damaged_tables_are_noticed(tables, damage):
+    assert wrong(damage(tables))
+
+
+def test_each_arm_holds_what_its_name_says(tables):
+    searched = {arm: profiles.from_settings(tables[f"constrained_{arm}"].attrs["about"]) for arm in ARMS}
+    assert len({p.fingerprint for p in searched.values()}) == len(ARMS) - 1  # rule is drawn in the full space
+    assert tables["constrained_full"].index.tolist() == list(range(1472, 1572))
+    rule = tables["constrained_rule"]
+    assert ((rule["gammaF_1"] > rule["beta_2"]) & (rule["gammaF_2"] > rule["beta_3"])).all()
+    for arm in ("full", "rule"):
+        observations.check(tables[f"constrained_{arm}"], PAPER)
+
+
+def test_learning_curves_end_where_the_observations_are(tables):
+    table, curves = tables["observations"], tables["curves"]
+    assert curves.index.equals(table.index)
+    np.testing.assert_array_equal(curves["test_30"], table[TEST])
+    np.testing.assert_array_equal(curves["backprojection_30"], table[BACK])
