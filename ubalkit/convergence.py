@@ -86,7 +86,7 @@ def curve(
             ours = {"r2": ensemble.r2}
             # Where there is nothing to explain, nothing is compared.
             with contextlib.suppress(trust.UntrustworthyError):
-                explained = decomposition.decompose(ensemble, n_points=256).shap()
+                explained = decomposition.decompose(ensemble, n_points=128).shap()
                 importances["exact"] = pd.Series(np.abs(explained.values).mean(0), explained.names)
                 means_here, ranges_here = _shape(explained)
                 ours["curve_error"] = np.sqrt(np.mean((means_here - means) ** 2)) / np.abs(means).max()
@@ -220,7 +220,7 @@ def stopping(
 def _order(ensemble: metamodel.Ensemble, top: int) -> tuple[tuple[str, ...], str]:
     """The first hyperparameters, and what makes their order doubtful."""
     try:
-        explained = decomposition.decompose(ensemble, n_points=256).shap()
+        explained = decomposition.decompose(ensemble, n_points=128).shap()
     except trust.UntrustworthyError:
         return (), str(ensemble.trust)
     estimate = explained.importance_estimate()
