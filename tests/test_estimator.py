@@ -135,17 +135,13 @@ def test_any_depth_is_allowed():
     [
         ({"epochs": 0}, "epochs == 0, must be >= 1"),
         ({"batch_size": 0}, "batch_size == 0, must be >= 1"),
-        ({"device": "cuda"}, "device = 'cuda': torch finds no such device"),
         ({"beta_2": 1.5}, "beta holds 1.5"),
         ({"gamma_f": np.ones((2, 2))}, "gamma_f has the shape"),
-        ({"hidden_layer_sizes": 0}, r"layers = \[64, 0, 10\]"),
-        ({"init_std": float("nan")}, "init_std = nan"),
-        ({"init_std": -1}, "init_std = -1"),
+        ({"hidden_layer_sizes": 0}, r"layers = \(64, 0, 10\)"),
         ({"learning_rate": 1e38}, "The weights diverged"),
     ],
 )
-def test_parameters_that_cannot_be_used_are_refused_by_fit(given, reason, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_parameters_that_cannot_be_used_are_refused_by_fit(given, reason):
     with pytest.raises(ValueError, match=reason):
         clone(SMALL).set_params(**given).fit(X[:100], Y[:100])
 

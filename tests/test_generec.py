@@ -91,8 +91,3 @@ def test_backward_the_output_stays_clamped_and_the_rest_settles(pair):
     hidden = net.clamped(x, pair[1])
     torch.testing.assert_close(x, (hidden @ net.W.T).sigmoid(), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(x[0], x[1], atol=1e-3)
-
-
-def test_one_hidden_layer_and_no_other_number():
-    with pytest.raises(ValueError, match=r"layers = \(3, 4\): three sizes"):
-        GeneRec((3, 4))

@@ -149,26 +149,18 @@ class UBALClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         for name in ("epochs", "batch_size"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
-        if torch.device(self.device).type != "cpu" and not torch.cuda.is_available():
-            raise ValueError(f"device = {self.device!r}: torch finds no such device here; cpu is allowed.")
         self.classes_, codes = np.unique(y, return_inverse=True)
         self.scaler_ = MinMaxScaler().fit(X)
-        self.net_ = UBAL(
-            [X.shape[1], *np.ravel(self.hidden_layer_sizes).tolist(), len(self.classes_)],
-            *(np.ravel(getattr(self, name)) for name in _NAMES),
-            learning_rate=self.learning_rate,
-            init_std=self.init_std,
-            seed=int(check_random_state(self.random_state).randint(2**31)),
-            device=self.device,
-            dtype=torch.float32 if X.dtype == np.float32 else torch.float64,
-        )
+        layers = [X.shape[1], *np.ravel(self.hidden_layer_sizes).tolist(), len(self.classes_)]
+        shares = (np.ravel(getattr(self, name)) for name in _NAMES)
+        how = {name: getattr(self, name) for name in ("learning_rate", "init_std", "device")}
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        self.net_ = UBAL(layers, *shares, **how, seed=seed, dtype=dtype)
         with one_thread():
-            self.net_.associate(
-                self.scaler_.transform(X),
-                np.eye(len(self.classes_))[codes],
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-            )
+            y = np.eye(len(self.classes_))[codes]
+            how = {"epochs": self.epochs, "batch_size": self.batch_size}
+            self.net_.associate(self.scaler_.transform(X), y, **how)
         if not self.net_.finite().all():
             raise ValueError(f"The weights diverged; learning_rate = {self.learning_rate:g} is too large.")
         return self

@@ -51,8 +51,6 @@ class GeneRec:
         n_steps: int = 20,
         seed: int = 0,
     ):
-        if len(layers) != 3:
-            raise ValueError(f"layers = {layers!r}: three sizes, input, hidden and output, are needed.")
         self.layers, self.symmetric = tuple(layers), symmetric
         self.learning_rate, self.n_steps = learning_rate, n_steps
         self._generator = torch.Generator().manual_seed(seed)

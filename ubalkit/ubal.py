@@ -19,8 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ubalkit import inputs
-
 __all__ = ["UBAL", "Activations"]
 
 
@@ -37,23 +35,16 @@ class Activations(NamedTuple):
     BE: list[Tensor | None]  #: backward echo
 
 
-def _numbers(name: str, value, dtype: torch.dtype, device) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.to(device, dtype)
-    numbers = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
-    try:
+def _numbers(value, dtype: torch.dtype, device) -> Tensor:
+    if not isinstance(value, Tensor):
         # Torch shares an array's memory, and warns where it must not be written to.
-        value = np.require(value, None if numbers else float, "W")
-        return torch.as_tensor(value, dtype=dtype, device=device)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(
-            f"{name} = {inputs.line(value)} does not hold numbers in rows of one length."
-        ) from error
+        value = np.require(value, None if isinstance(value, np.ndarray) else float, "W")
+    return torch.as_tensor(value, dtype=dtype, device=device)
 
 
 def _unit_interval(name: str, value, width: int) -> Tensor:
-    value = _numbers(name, value, torch.float64, "cpu").clone()
-    if value.dim() not in (1, 2) or value.shape[-1] != width or not len(value):
+    value = _numbers(value, torch.float64, "cpu").clone()
+    if value.dim() not in (1, 2) or value.shape[-1] != width:
         raise ValueError(
             f"{name} has the shape {tuple(value.shape)}; ({width},) or (n_networks, {width}) is needed."
         )
@@ -166,7 +157,7 @@ class UBAL:
     ------
     ValueError
         If a hyperparameter lies outside [0, 1] or has the wrong shape, or
-        `learning_rate` or `init_std` is not finite.
+        the numbers of networks differ.
 
     References
     ----------
@@ -186,46 +177,26 @@ class UBAL:
         device="cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        sizes = list(layers) if np.iterable(layers) else []
-        if len(sizes) < 2 or not all(isinstance(n, (int, np.integer)) and 0 < n < 2**31 for n in sizes):
-            raise ValueError(f"layers = {inputs.line(layers)}: at least two sizes of at least 1 are needed.")
-        self.layers = tuple(map(int, sizes))
+        self.layers = tuple(map(int, layers))
+        if len(self.layers) < 2 or min(self.layers) < 1:
+            raise ValueError(f"layers = {self.layers}: at least two sizes of at least 1 are needed.")
         depth = len(self.layers)
         given = {
-            "beta": (beta, depth),
-            "gamma_f": (gamma_f, depth - 1),
-            "gamma_b": (gamma_b, depth - 1),
+            "beta": _unit_interval("beta", beta, depth),
+            "gamma_f": _unit_interval("gamma_f", gamma_f, depth - 1),
+            "gamma_b": _unit_interval("gamma_b", gamma_b, depth - 1),
         }
-        checked = {name: _unit_interval(name, value, width) for name, (value, width) in given.items()}
-        sizes = {name: len(value) for name, value in checked.items() if len(value) > 1}
-        several = np.iterable(seed)
-        seeds = [inputs.whole("seed", s, -(2**63), 2**63) for s in (seed if several else [seed])]
-        if len(seeds) != 1:
-            sizes["seed"] = len(seeds)
-        self.n_networks = max([1, *sizes.values()])
-        if set(sizes.values()) - {self.n_networks}:
-            raise ValueError(f"The numbers of networks differ: {sizes}.")
-        if not several:
-            seeds = [seeds[0] + k for k in range(self.n_networks)]
-        elif len(seeds) != self.n_networks:
-            raise ValueError(f"seed has {len(seeds)} values for {self.n_networks} networks.")
-        self.seeds = tuple(seeds)
-        if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype = {inputs.line(dtype)}; torch.float32 and torch.float64 are allowed.")
-        self.learning_rate = inputs.real(learning_rate)
-        if not abs(self.learning_rate) <= torch.finfo(dtype).max:
-            raise ValueError(
-                f"learning_rate = {inputs.line(learning_rate)} is not a finite number of {dtype}."
-            )
-        self.init_std = inputs.real(init_std)
-        if not 0 <= self.init_std <= torch.finfo(torch.float32).max:
-            raise ValueError(f"init_std = {inputs.line(init_std)}; a finite number of at least 0 is needed.")
-        self.beta, self.gamma_f, self.gamma_b = (v.expand(self.n_networks, -1) for v in checked.values())
+        sizes = {name: len(value) for name, value in given.items()}
+        self.n_networks = n = max([*sizes.values(), len(seed) if np.iterable(seed) else 1])
+        self.seeds = tuple(map(int, seed if np.iterable(seed) else range(int(seed), int(seed) + n)))
+        if set(sizes.values()) - {1, n} or len(self.seeds) != n:
+            raise ValueError(f"The numbers of networks differ: {sizes | {'seed': len(self.seeds)}}.")
+        self.learning_rate, self.init_std = float(learning_rate), float(init_std)
+        self.beta, self.gamma_f, self.gamma_b = (value.expand(n, -1) for value in given.values())
         # Hyperparameters are kept as a list over layers of (n_networks, 1, 1),
         # ready to broadcast over (n_networks, batch, n_l).
         self._beta, self._gamma_f, self._gamma_b = (
-            list(value.to(device, dtype).expand(self.n_networks, -1).T.reshape(-1, self.n_networks, 1, 1))
-            for value in checked.values()
+            list(value.to(device, dtype).expand(n, -1).T.reshape(-1, n, 1, 1)) for value in given.values()
         )
         self._generators = [torch.Generator().manual_seed(s) for s in self.seeds]
         self._kept = _Kept()
@@ -287,7 +258,7 @@ class UBAL:
         return self._W[0].weights.dtype
 
     def _input(self, name: str, value, width: int) -> Tensor:
-        value = _numbers(name, value, self.dtype, self.device)
+        value = _numbers(value, self.dtype, self.device)
         if value.dim() not in (2, 3) or value.shape[-1] != width:
             raise ValueError(
                 f"{name} has the shape {tuple(value.shape)}; "
@@ -420,8 +391,7 @@ class UBAL:
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):
             raise ValueError(f"x is {tuple(x.shape)} and y {tuple(y.shape)} in shape; pairs are needed.")
-        inputs.whole("batch_size", batch_size, 1, 2**62)
-        for _ in range(inputs.whole("epochs", epochs)):
+        for _ in range(epochs):
             order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
             for rows in order.split(batch_size, dim=1):
                 self.update(x[rows], y[rows])
@@ -465,10 +435,7 @@ class UBAL:
         Tensor, shape (n_networks,)
             In [0, 1]; NaN for a network whose weights are not finite.
         """
-        classes, labels = self.classify(x), torch.as_tensor(labels, device=self.device)
-        if labels.shape != classes.shape[1:]:
-            raise ValueError(f"x has {classes.shape[1]} rows and labels the shape {tuple(labels.shape)}.")
-        right = classes == labels
+        right = self.classify(x) == torch.as_tensor(labels, device=self.device)
         return self._where_finite(right.double().mean(-1))
 
     def backprojection_accuracy(self) -> Tensor:
