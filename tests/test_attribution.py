@@ -432,8 +432,3 @@ def test_what_is_saved_is_read_without_this_package(explained, tmp_path):
         np.testing.assert_array_equal(archive["base_values"], explained.base_values)
         np.testing.assert_array_equal(archive["unit"], explained.unit)
         np.testing.assert_array_equal(archive["index"], explained.table.index)
-
-
-def test_no_background_is_refused(explained):
-    with pytest.raises(ValueError, match="n_background = 0"):
-        attribution.deep_shap(explained.ensemble, explained.table, n_background=0)

@@ -788,19 +788,11 @@ def test_failed_configurations_are_left_out(fitted):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_background": 0}, "n_background = 0"),
-        ({"n_points": 0}, "n_points = 0"),
         ({"table": rows(3)}, "no column 'h3'"),
         ({"table": rows(4).assign(h1=1.5)}, r"h1 = 1\.5 lies outside"),
     ],
-    ids=["no background", "no points", "a column missing", "outside the space"],
+    ids=["a column missing", "outside the space"],
 )
 def test_what_cannot_be_decomposed_is_refused(pair_of_networks, settings, message):
     with pytest.raises(ValueError, match=message):
         decomposition.decompose(pair_of_networks, **settings)
-
-
-@pytest.mark.parametrize("pair", [("h0", "nothing"), ("h1", "h1")])
-def test_a_surface_needs_two_hyperparameters(pair_of_networks, pair):
-    with pytest.raises(ValueError, match=rf"{pair[1]}.*h0, h1, h2, h3"):
-        decomposition.surface(pair_of_networks, pair)

@@ -1,4 +1,4 @@
-"""Meta-models, networks and runs with arguments of any kind: right, or refused by a sentence of ours."""
+"""Meta-models and runs with tables, files and parameters of any kind: right, or refused by a sentence."""
 
 # ruff: noqa: PD009 - iloc would take a list for a row of cells
 
@@ -10,22 +10,18 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from ConfigSpace import ConfigurationSpace
 from fuzzing import EXAMPLES, as_file, fuzz, odd, refusals, words
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
 from ubalkit import (
-    UBAL,
     constraints,
     decomposition,
     explanation,
-    importance,
     metamodel,
     pipeline,
     profiles,
-    tpe,
 )
 from ubalkit import space as spaces
 
@@ -80,7 +76,9 @@ def points(draw):
     for k, kind in enumerate(kinds.values()):
         table.iat[0, k], table.iat[1, k] = draw(kind), draw(kind)
     for _ in range(draw(st.integers(0, 2))):
-        table.iat[draw(st.integers(0, 1)), draw(st.integers(0, 3))] = draw(odd | st.floats(-1, 6))
+        table.iat[draw(st.integers(0, 1)), draw(st.integers(0, 3))] = draw(
+            words | st.floats(-1, 6) | st.none()
+        )
     return table.drop(columns=draw(st.sampled_from([[], [], [], ["a"], ["b"], ["status"]])))
 
 
@@ -102,17 +100,6 @@ numbers = st.integers(-2, 5) | st.integers(1, 5) | bad
 
 
 @fuzz(
-    quick=25,
-    slow=500,
-    given=st.builds(lambda k, v: {k: v}, st.sampled_from(["n_points", "n_background", "seed"]), numbers),
-)
-def test_numbers_of_points_are_counted_or_refused(given):
-    with refusals():
-        found = decomposition.decompose(fitted()[0], **{"n_points": 4, "n_background": 2, **given})
-        assert found.predictions.shape == (3, given.get("n_points", 4))
-
-
-@fuzz(
     quick=15,
     slow=200,
     given=st.builds(dict, low=st.floats(-0.5, 1.5) | odd) | st.builds(dict, n_best=numbers),
@@ -122,25 +109,6 @@ def test_a_recommendation_stays_within_the_space_or_is_refused(given):
         found = constraints.recommend(explained(), **given)
         assert found.n_best == min(given.get("n_best", 20), 60)
         spaces.to_unit(fitted()[0].space, spaces.sample(found.space, 0, range(3)))
-
-
-weights = st.dictionaries(st.sampled_from("abcd"), st.floats(), max_size=4)
-weights |= st.fixed_dictionaries({name: st.floats(-1, 1) for name in "abc"})
-weights = weights.map(pd.Series)
-
-
-@fuzz(
-    quick=10,
-    slow=300,
-    metric=st.just("m") | st.just("m") | odd,
-    ours=st.none() | st.dictionaries(words, weights, max_size=1),
-    methods=st.just({"N-RReliefF": importance.n_rrelieff}) | st.just({}),
-)
-def test_methods_are_compared_or_refused(metric, ours, methods):
-    ensemble, table = fitted()
-    with refusals():
-        shares = importance.compare(table, metric, ensemble.space, ours=ours, methods=methods)
-        assert set(shares.index) == set(spaces.varied(ensemble.space))
 
 
 @st.composite
@@ -162,49 +130,6 @@ def test_tables_of_nonsense_are_explained_or_refused(table, metric):
         found = explanation.explain(table, metric, fitted()[0].space, n_members=2, steps=40, n_folds=2)
         assert np.isfinite(found.shap.values).all()
         assert set(found.table.index) == {"a", "b", "c"}
-
-
-# UBAL --------------------------------------------------------------------------------------------
-
-UBAL_DEFAULTS = {"layers": [4, 3, 2], "beta": [0.5] * 3, "gamma_f": [0.5] * 2, "gamma_b": [0.5] * 2}
-rates = st.floats(0, 1) | st.lists(st.floats(-0.1, 1.1) | odd, max_size=4) | odd
-arguments = {"layers": st.lists(numbers, max_size=4) | odd, "beta": rates, "gamma_f": rates, "gamma_b": rates}
-arguments |= {"learning_rate": odd, "init_std": odd, "seed": st.lists(numbers, max_size=2) | odd}
-arguments |= {"dtype": st.sampled_from([torch.float64, torch.int8, torch.complex64]) | odd}
-
-
-@fuzz(
-    quick=40,
-    slow=1500,
-    given=st.sampled_from(sorted(arguments)).flatmap(lambda k: st.builds(lambda v: {k: v}, arguments[k])),
-)
-def test_a_network_is_made_of_sense_or_not_at_all(given):
-    with refusals():
-        net = UBAL(**{**UBAL_DEFAULTS, **given})
-        x, y = torch.rand(2, net.layers[0]), torch.rand(2, net.layers[-1])
-        net.update(x, y)
-        assert net.predict_forward(x).shape == (net.n_networks, 2, net.layers[-1])
-
-
-right = st.integers(0, 999).map(lambda seed: np.random.default_rng(seed).random((2, 4)))
-patterns = right | st.lists(st.lists(bad, max_size=4), max_size=2) | odd
-patterns |= st.sampled_from(
-    [np.zeros((2, 4)), np.zeros((0, 4)), np.zeros((2, 2)), np.full((2, 4), np.nan), torch.ones(1, 2, 4)]
-)
-
-
-targets = right.map(lambda x: x[:, :2]) | patterns
-
-
-@fuzz(quick=40, slow=600, x=patterns, y=targets, epochs=st.just(1) | numbers, batch_size=st.just(2) | numbers)
-def test_a_network_learns_patterns_that_fit_or_refuses(x, y, epochs, batch_size):
-    for method in ("update", "activations", "associate"):
-        net = UBAL([4, 3, 2], **{k: v for k, v in UBAL_DEFAULTS.items() if k != "layers"})
-        how = {"epochs": epochs, "batch_size": batch_size} if method == "associate" else {}
-        with refusals():
-            getattr(net, method)(x, y, **how)
-            known = all(np.abs(np.asarray(v, dtype=float)).max(initial=0) <= 1 for v in (x, y))
-            assert not known or bool(net.finite().all())
 
 
 # Runs --------------------------------------------------------------------------------------------
@@ -245,20 +170,6 @@ def test_parameters_of_notebooks_are_known_and_stay_in_the_runs(folder, name, pa
         for line in ast.parse(PythonTranslator.codify(given)).body:
             ast.literal_eval(line.value)
     assert {path.name for path in folder.iterdir()} <= {"runs"}
-
-
-@fuzz(
-    quick=10,
-    slow=150,
-    given=st.builds(
-        lambda k, v: {k: v}, st.sampled_from(["metric", "n_trials", "n_studies", "seed"]), numbers
-    ),
-)
-def test_a_sequential_search_runs_as_asked_or_is_refused(given):
-    how = {"metric": "test_accuracy", "n_trials": 1, "n_studies": 1, "seed": 0, **given}
-    with refusals():
-        table = tpe.run(PROFILE, **how)
-        assert len(table) == how["n_trials"] * how["n_studies"]
 
 
 def test_the_slow_sizes_add_up_to_ten_thousand_examples():

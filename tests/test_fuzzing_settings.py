@@ -199,24 +199,3 @@ def test_an_objective_may_return_and_raise_anything(returned, error, why):
                 assert not error and np.isfinite(row["m"]) and float(value) == row["m"] and row["why"] == ""
             else:
                 assert row["status"] == "failed" and np.isnan(row["m"]) and 0 < len(row["why"]) <= 500
-
-
-@fuzz(
-    quick=30,
-    slow=1500,
-    given=st.dictionaries(
-        st.sampled_from(["name", "directions", "n_configurations", "seed", "chunk", "time_limit", "version"]),
-        odd | st.dictionaries(words, st.sampled_from(["maximize", "minimize"]) | odd, max_size=2),
-        min_size=1,
-        max_size=1,
-    ),
-)
-def test_an_experiment_takes_settings_that_work_and_no_others(given):
-    space = ConfigurationSpace({"a": (0.0, 1.0)})
-    with refusals():
-        made = Experiment(
-            **{"name": "x", "objective": None, "space": space, "directions": {"m": "minimize"}, **given}
-        )
-        assert len(search.configurations(made, range(3))) == 3
-        assert len(made.fingerprint) == 16
-        json.dumps(made.settings())

@@ -307,12 +307,6 @@ def test_n_rrelieff_of_neighbours_that_all_agree_or_all_differ_is_finite(y):
     assert abs(weights["a"]) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("setting", [{"n_neighbors": 0}, {"sigma": 0.0}, {"sigma": -1.0}])
-def test_n_rrelieff_refuses_settings_without_a_meaning(setting, linear):
-    with pytest.raises(ValueError, match="both must be positive"):
-        importance.n_rrelieff(linear, METRIC, SPACE, **setting)
-
-
 def test_our_importances_come_first_and_set_the_order(linear):
     ours = {
         "exact": pd.Series({"dummy": -1.0, "weak": 3.0, "medium": 1.0, "strong": 0.0}),
@@ -324,11 +318,3 @@ def test_our_importances_come_first_and_set_the_order(linear):
     assert list(frame["exact"]) == [0.75, 0.25, 0, 0]
     assert frame["nothing"].isna().all()
     assert frame["MDI"].idxmax() == "strong"
-
-
-def test_incomplete_importances_are_refused(linear):
-    ours = {"exact": pd.Series({"strong": 1.0, "weak": 0.5, "dummy": 0.0})}
-    with pytest.raises(ValueError, match="exact has no importance of medium"):
-        importance.compare(linear, METRIC, SPACE, ours=ours, methods={})
-    with pytest.raises(ValueError, match="no method to compare"):
-        importance.compare(linear, METRIC, SPACE, methods={})

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fuzzing import CODE, FORMULAS, MARKUP, refusals
 
-from ubalkit import explanation, explorer, metamodel, observations, paths, pipeline, profiles, trials
+from ubalkit import explorer, metamodel, observations, paths, pipeline, profiles, trials
 from ubalkit import space as spaces
 
 # Modules and calls that run what a file or a text says.
@@ -236,17 +236,6 @@ def test_what_the_explorer_shows_is_escaped():
         assert tags <= {"div", "b", "svg", "rect", "line", "text", "image", "circle"}
         for tag in re.findall(r"<[^>]*>", part.value):
             assert "onerror" not in tag and "alert" not in tag
-
-
-def test_figures_of_names_that_are_no_mathematics_are_drawn_and_saved(tmp_path):
-    columns = {MARKUP[0]: "$\\foo$", '"><b a="': "a$b$"}
-    hyperparameters = [hp | {"name": columns[hp["name"]]} for hp in spaces.plain(SPACE)["hyperparameters"]]
-    space = spaces.from_plain({**spaces.plain(SPACE), "hyperparameters": hyperparameters})
-    table = search_table(80).rename(columns=columns)
-    explained = explanation.explain(table, "m", space, n_members=3, steps=200)
-    folder = explained.save(tmp_path / "saved")
-    assert {path.name for path in (folder / "figures").glob("*.png")} == {"fig3.png", "explained.png"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved"]
 
 
 # What is written ------------------------------------------------------------------------------------

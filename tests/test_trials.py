@@ -65,7 +65,7 @@ def test_a_table_is_read_and_its_space_inferred_by_the_rules(frame):
     assert isinstance(found.space["depth"], IntegerHyperparameter) and not found.space["depth"].log
     assert found.space["kind"].choices == ("a", "b") and found.space["bias"].choices == (False, True)
     assert isinstance(found.space["seed"], Constant)
-    assert found.metric == "acc" and found.maximize() and found.table.index.name == "index"
+    assert found.metric == "acc" and found.table.index.name == "index"
     assert lines(found) == {"hyperparameters inferred": 5, "constant hyperparameters": 1}
     pd.testing.assert_frame_equal(
         found.table[["lr", "depth", "acc"]], frame[["lr", "depth", "acc"]], check_names=False
@@ -179,7 +179,6 @@ def test_several_metrics_each_with_its_direction(frame):
         direction=["maximize", "minimize", "minimize"],
     )
     assert found.metrics == {"acc": "maximize", "loss": "minimize", "flat": "minimize"}
-    assert found.maximize("acc") and not found.maximize("loss")
     assert lines(found, "hyperparameters inferred") == {"constant metrics": 1}
     for direction in ("up", ["maximize"] * 2, ["maximize", "up", "minimize"]):
         with pytest.raises(ValueError, match="is not maximize or minimize"):
@@ -421,7 +420,7 @@ def test_a_study_keeps_its_distributions_conditions_and_states(tmp_path, stored)
         "step of fine": 10,
     }
     assert found.report["n"][["trials read", "used"]].tolist() == [n + 1, n * 8 // 10]
-    assert found.metrics == {"value": "minimize"} and not found.maximize()
+    assert found.metrics == {"value": "minimize"}
     by_number = {t.number: t for t in made.trials}
     for number, row in found.table[found.table["status"] == "ok"].iterrows():
         trial = by_number[number]
@@ -580,7 +579,7 @@ def test_a_randomized_search_keeps_none_and_failed_fits():
         )
     metrics = {"metric": ["mean_test_score", "mean_fit_time"], "direction": ["maximize", "minimize"]}
     found = trials.from_sklearn(results, **metrics)
-    assert not found.maximize("mean_fit_time")
+    assert found.metrics == {"mean_test_score": "maximize", "mean_fit_time": "minimize"}
     with pytest.raises(ValueError, match="no column 'mean_test_f1' to use"):
         trials.from_sklearn(results, metric="mean_test_f1")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ubalkit import inputs, observations, uncertainty
+from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
 
@@ -191,8 +191,6 @@ def deep_shap(
     """
     import shap  # takes seconds to import, and only this needs it
 
-    inputs.whole("n_background", n_background, 1, 2**30)
-    inputs.whole("seed", seed)
     if ensemble.space.conditions:
         raise ValueError(
             "Deep SHAP cannot follow conditions between hyperparameters; decomposition.decompose(…).shap() "

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ubalkit import inputs, observations, uncertainty
+from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.metamodel import Ensemble
@@ -100,6 +100,11 @@ class Decomposition:
     def _sizes(self) -> np.ndarray:
         return np.array([len(s) for s in self.subsets])
 
+    @property
+    def member_shares(self) -> np.ndarray:
+        """The effects, each shared equally by its hyperparameters, (n_members, n, d): SHAP values."""
+        return self.member_components @ (self._contains / self._sizes[:, None])
+
     def shap(self) -> Attribution:
         """The exact SHAP values; like `attribution.deep_shap`'s, in all else.
 
@@ -114,10 +119,8 @@ class Decomposition:
                 f"SHAP values need the effects of all sets; of {len(self.names)} hyperparameters only "
                 "those of one and two were computed. attribution.deep_shap approximates them."
             )
-        values = self.member_components @ (self._contains / self._sizes[:, None])
-        return Attribution(
-            self.ensemble, self.table, self.names, self.unit, values, self.base_values, self.random
-        )
+        whole = (self.ensemble, self.table, self.names, self.unit)
+        return Attribution(*whole, self.member_shares, self.base_values, self.random)
 
     def _shares(self, parts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Share of the variance of f that each component explains, (n_subsets,): Cov(m_S, f) / Var f.
@@ -328,9 +331,6 @@ def decompose(
     """
     names = spaces.varied(ensemble.space)
     d = len(names)
-    inputs.whole("n_background", n_background, 1, 2**30)
-    inputs.whole("n_points", n_points, 1, 2**30)
-    inputs.whole("seed", seed)
     ensemble.trust.check()
     random = table is not None
     if table is None:
@@ -338,8 +338,6 @@ def decompose(
     else:
         table = observations.usable(table) if "status" in table else table
     unit = spaces.to_unit(ensemble.space, table)
-    if not len(unit):
-        raise ValueError("There is no configuration to decompose.")
     largest = d if d <= MOST else 2
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
     transform = torch.as_tensor(_moebius(sets))
@@ -370,8 +368,6 @@ def surface(
         over all; ``interaction``, the part of it that is neither's own.
     """
     names = spaces.varied(ensemble.space)
-    if len(set(pair)) != 2 or not set(pair) <= set(names):
-        raise ValueError(f"{' and '.join(pair)} are not two of {', '.join(names)}.")
     ensemble.trust.check()
     places, grid = [names.index(name) for name in pair], np.linspace(0, 1, n_grid)
     columns = dict(zip(pair, map(np.ravel, np.meshgrid(grid, grid, indexing="ij"))))

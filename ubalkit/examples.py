@@ -1,7 +1,7 @@
-"""Two objectives to try the method on: hyperparameters of other models, of every kind.
+"""An objective to try the method on: hyperparameters of another model, of every kind.
 
-Both read scikit-learn's digits. ``search.run(examples.svm())`` makes the
-trials that ``data/svm`` holds and notebook 5 explains.
+``search.run(examples.svm())`` makes the trials that ``data/svm`` holds and
+notebook 5 explains.
 """
 
 import ConfigSpace as cs
@@ -11,7 +11,7 @@ from ConfigSpace import ConfigurationSpace
 from ubalkit import datasets
 from ubalkit.experiment import Experiment
 
-__all__ = ["svm", "torch_mlp", "ALL"]
+__all__ = ["svm", "ALL"]
 
 
 def svm(space: ConfigurationSpace | None = None, name: str = "svm") -> Experiment:
@@ -58,42 +58,4 @@ def _svm(configuration: dict, seed: int) -> float:
     return model.score(data.x_test.numpy(), data.y_test.numpy())
 
 
-def torch_mlp() -> Experiment:
-    """A network of torch with one hidden layer, five epochs: two metrics, one to be minimised."""
-    space = ConfigurationSpace(name="torch_mlp")
-    optimizer, momentum = cs.Categorical("optimizer", ["sgd", "adam"]), cs.Float("momentum", (0.0, 0.99))
-    rate = cs.Float("learning_rate", (1e-4, 1.0), log=True)
-    decay = cs.Float("weight_decay", (1e-6, 1e-1), log=True)
-    width = cs.Integer("width", (4, 256), log=True)
-    batch_size = cs.OrdinalHyperparameter("batch_size", [16, 32, 64, 128, 256])
-    space.add([optimizer, rate, momentum, decay, width, batch_size])
-    space.add(cs.EqualsCondition(momentum, optimizer, "sgd"))
-    directions = {"accuracy": "maximize", "loss": "minimize"}
-    return Experiment("torch_mlp", _torch_mlp, space, directions, n_configurations=300, chunk=25)
-
-
-def _torch_mlp(configuration: dict, seed: int) -> dict[str, float]:
-    data, generator = datasets.load("digits"), torch.Generator().manual_seed(seed)
-    width, rate, decay = (configuration[k] for k in ("width", "learning_rate", "weight_decay"))
-    layers = [torch.nn.Linear(64, width), torch.nn.ReLU(), torch.nn.Linear(width, 10)]
-    model = torch.nn.Sequential(*layers)
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=p.shape[-1] ** -0.5, generator=generator)
-    if configuration["optimizer"] == "sgd":
-        momentum = configuration["momentum"]
-        optimizer = torch.optim.SGD(model.parameters(), rate, momentum=momentum, weight_decay=decay)
-    else:
-        optimizer = torch.optim.Adam(model.parameters(), rate, weight_decay=decay)
-    loss = torch.nn.CrossEntropyLoss()
-    for _ in range(5):
-        for rows in torch.randperm(len(data.x_train), generator=generator).split(configuration["batch_size"]):
-            optimizer.zero_grad()
-            loss(model(data.x_train[rows]), data.y_train[rows]).backward()
-            optimizer.step()
-    with torch.no_grad():
-        scores = model(data.x_test)
-    accuracy = (scores.argmax(1) == data.y_test).double().mean()
-    return {"accuracy": accuracy.item(), "loss": loss(scores, data.y_test).item()}
-
-
-ALL = {"svm": svm, "torch_mlp": torch_mlp}
+ALL = {"svm": svm}

@@ -145,10 +145,8 @@ def explain(
     table = getattr(trials, "table", trials)
     space = space or getattr(trials, "space", None)
     metric = metric or getattr(trials, "metric", None)
-    if metric is None:
-        raise ValueError("metric: the name of a column of the table is needed.")
     if maximize is None:
-        maximize = trials.maximize(metric) if hasattr(trials, "maximize") else True
+        maximize = getattr(trials, "metrics", {}).get(metric) != "minimize"
     ensemble = metamodel.fit(table, metric, space, maximize=maximize, seed=seed, **fit)
     whole = decomposition.decompose(ensemble, table, seed=seed)
     shap = whole.shap() if whole.complete else attribution.deep_shap(ensemble, table, seed=seed)

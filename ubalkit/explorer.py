@@ -71,7 +71,10 @@ class Explorer(widgets.VBox):
         super().__init__()
         space = ensemble.space
         self.ensemble, self._settings = ensemble, {"n_background": n_background, "seed": seed}
-        self.configuration, self._names = _start(space, at), spaces.varied(space)
+        at = {} if at is None else at
+        self.configuration = {n: at.get(n, space[n].default_value) for n in spaces.names(space)}
+        spaces.to_unit(space, pd.DataFrame([self.configuration]))  # refuses what lies outside
+        self._names = spaces.varied(space)
         width = f"{max(len(_plain(n)) for n in self._names) + 1}ch"
         self.controls = {n: _control(space[n], self.configuration[n], width) for n in self._names}
         # Of the whole space, so that a colour means the same wherever the sliders are.
@@ -114,9 +117,7 @@ class Explorer(widgets.VBox):
             warnings.simplefilter("ignore")
             table = pd.DataFrame([self.configuration])
             found = decomposition.decompose(self.ensemble, table, **self._settings)
-        # SHAP values: each effect is shared equally by its hyperparameters.
-        share = np.array([[(n in s) / len(s) for n in self._names] for s in found.subsets])
-        members, rows = found.member_components[:, 0] @ share, list(self._names)
+        members, rows = found.member_shares[:, 0], list(self._names)
         if not found.complete:
             members, rows = np.hstack([members, found.remainder]), [*rows, HIGHER]
         values = np.column_stack([members, found.predictions])
@@ -169,10 +170,8 @@ class Explorer(widgets.VBox):
         for k, (name, text, (a, b, low, high)) in enumerate(zip(names, texts, rows)):
             y, color = 24 * k + 8, RAISES if b > a else LOWERS
             bar = _tag("rect", x=min(a, b), y=y, width=abs(b - a), height=16, fill=color)
-            link, whisker = (
-                _line(b, y, b, y + (24 if k < len(ends) - 1 else 16)),
-                _line(low, y + 8, high, y + 8),
-            )
+            link = _line(b, y, b, y + (24 if k < len(ends) - 1 else 16))
+            whisker = _line(low, y + 8, high, y + 8)
             place, anchor = (min(b, low) - 5, "end") if b < a else (max(b, high) + 5, "start")
             name = _text(left, y + 12, _short(name, left // 6), "end")
             parts += [bar, link, whisker, name, _text(place, y + 12, text, anchor)]
@@ -248,17 +247,6 @@ def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, s
     return Explorer(ensemble, at, n_background, seed)
 
 
-def _start(space, at: Mapping | None) -> dict:
-    names = spaces.names(space)
-    # A row of a table holds more than the hyperparameters; in a dictionary any other name is a mistake.
-    at = {n: at[n] for n in names if n in at} if isinstance(at, pd.Series) else dict(at or {})
-    if unknown := [n for n in at if n not in names]:
-        raise ValueError(f"The space has no hyperparameter {unknown[0]!r}; it has {', '.join(names)}.")
-    start = {n: at.get(n, space[n].default_value) for n in names}
-    spaces.to_unit(space, pd.DataFrame([start]))
-    return start
-
-
 def _control(hp, value, width: str) -> widgets.Widget:
     shared = {"description": _plain(hp.name), "tooltip": hp.name, "style": {"description_width": width}}
     shared["layout"] = {"width": f"calc({width} + 210px)"}
@@ -300,7 +288,7 @@ def _plain(name: str) -> str:
     """The paper's symbol in plain characters, β₂ᶠ."""
     signs = str.maketrans("0123456789FB", "₀₁₂₃₄₅₆₇₈₉ᶠᴮ", "$_^\\")
     text = symbol(name).translate(signs).replace("beta", "β").replace("gamma", "γ")
-    return text if symbol(name).startswith("$") else name
+    return name if symbol(name) == name else text
 
 
 def _readable(value) -> str:

@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
-from ubalkit import inputs, metamodel
+from ubalkit import metamodel
 from ubalkit import space as spaces
 
 __all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap", "compare"]
+__all__ += ["quiet"]
 
 
 def fanova(
@@ -149,8 +150,6 @@ def n_rrelieff(
     """
     from scipy.spatial.distance import cdist
 
-    if n_neighbors < 1 or (sigma is not None and not sigma > 0):
-        raise ValueError(f"n_neighbors = {n_neighbors}, sigma = {sigma}; both must be positive.")
     names, unit, y = _observed(table, metric, space)
     distance = cdist(unit, unit, "cityblock")
     np.fill_diagonal(distance, np.inf)
@@ -257,17 +256,10 @@ def compare(
     Raises
     ------
     ValueError
-        As `fanova`; where there is no method, or one of `ours` lacks a
-        hyperparameter.
+        As `fanova`.
     """
     names, *_ = _observed(table, metric, space)
     columns = dict(ours or {})
-    if not columns and not methods:
-        raise ValueError("There is no method to compare.")
-    for method, weights in columns.items():
-        missing = [name for name in names if name not in weights]
-        if missing:
-            raise ValueError(f"{inputs.line(method)} has no importance of {', '.join(missing):.200}.")
     # The failed rows were warned of above, once.
     rows = table[table["status"] == "ok"]
     for name, method in methods.items():
@@ -302,7 +294,7 @@ def _by_optuna(method, evaluator, table, metric, space, maximize: bool = True, *
 
     names, unit, y = _observed(table, metric, space)
     axes = {name: optuna.distributions.FloatDistribution(0, 1) for name in names}
-    with _quiet(optuna):
+    with quiet():
         study = optuna.create_study(direction="maximize" if maximize else "minimize")
         for u, value in zip(unit.tolist(), y.tolist()):
             params = dict(zip(names, u))
@@ -313,7 +305,10 @@ def _by_optuna(method, evaluator, table, metric, space, maximize: bool = True, *
 
 
 @contextlib.contextmanager
-def _quiet(optuna) -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Optuna says nothing inside but what is wrong."""
+    import optuna
+
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

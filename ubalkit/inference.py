@@ -127,8 +127,6 @@ def _guess(name, values, table):
             what = f"{name} holds {words[0]!r:.60} and {len(set(words)) - 1} other texts"
             raise ValueError(f"{what}: correct it, state its choices in space, or name hyperparameters.")
     choices = sorted(set(present), key=lambda v: (type(v).__name__, v))
-    if len({(v, isinstance(v, bool)) for v in present}) > len(choices):
-        raise ValueError(f"{name} holds both of True and 1, or of False and 0, which are equal: use one.")
     return choices if len(choices) > 1 else choices[0]
 
 

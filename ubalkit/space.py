@@ -27,30 +27,9 @@ from ConfigSpace.hyperparameters import (
 
 from ubalkit import inputs
 
-__all__ = [
-    "ubal",
-    "without_complements",
-    "names",
-    "varied",
-    "sample",
-    "to_unit",
-    "from_unit",
-    "active",
-    "legal",
-    "settled",
-    "bound",
-    "coordinate",
-    "snapped",
-    "values",
-    "sobol",
-    "spread",
-    "reduced",
-    "plain",
-    "from_plain",
-    "describe",
-    "choices",
-    "is_number",
-]
+__all__ = ["ubal", "without_complements", "names", "varied", "choices", "is_number", "describe"]
+__all__ += ["sample", "sobol", "spread", "to_unit", "from_unit", "active", "legal", "settled", "bound"]
+__all__ += ["coordinate", "snapped", "values", "reduced", "plain", "from_plain"]
 
 
 #: What the name of a complement begins with, and the least complement that is drawn.
@@ -152,7 +131,7 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
         is no whole number of at least 0.
     """
     d = len(varied(space))
-    indices = [inputs.whole("index", i, most=2**63 - 1) for i in indices]
+    indices = [inputs.whole("index", i) for i in indices]
     generators = [np.random.default_rng([inputs.whole("seed", seed), i]) for i in indices]
     unit = np.array([generator.random(d) for generator in generators]).reshape(len(indices), d)
     for _ in range(_PATIENCE):
@@ -223,9 +202,7 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
             right = np.array([value in choices(hp) for value in values], dtype=bool)
         wrong = table[name].to_numpy()[~right]
         if len(wrong):
-            raise ValueError(
-                f"{name} = {inputs.line(wrong[0])} lies outside its space: {inputs.line(hp, 150)}."
-            )
+            raise _outside(hp, wrong[0])
         columns.append(coordinate(hp, values))
         absent.append(missing)
     if not columns:
@@ -356,9 +333,7 @@ def reduced(
         hp = space[name]
         if name in freeze:
             if not hp.legal_value(freeze[name]):
-                raise ValueError(
-                    f"{name} = {inputs.line(freeze[name])} lies outside its space: {inputs.line(hp, 150)}."
-                )
+                raise _outside(hp, freeze[name])
             hp = Constant(name, freeze[name], meta=hp.meta)
         elif name in ranges:
             if not is_number(hp):
@@ -411,6 +386,10 @@ def describe(space: ConfigurationSpace) -> pd.Series:
         return "{" + ", ".join(map(str, choices(hp))) + "}" + when
 
     return pd.Series({name: line(space[name]) for name in names(space)}, name="range")
+
+
+def _outside(hp, value) -> ValueError:
+    return ValueError(f"{hp.name} = {inputs.line(value)} lies outside its space: {inputs.line(hp, 150)}.")
 
 
 def is_number(hp) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ubalkit import inputs, observations, search
+from ubalkit import importance, observations, search
 from ubalkit import space as spaces
 from ubalkit.profiles import Profile
 
@@ -49,19 +49,15 @@ def run(
     """
     import optuna
 
-    if not isinstance(metric, str) or metric not in observations.METRICS:
+    if metric not in observations.METRICS:
         raise ValueError(f"Unknown metric {metric!r:.60}; there are {', '.join(observations.METRICS)}.")
-    for name, value, least in (("n_trials", n_trials, 1), ("n_studies", n_studies, 1), ("seed", seed, 0)):
-        inputs.whole(name, value, least, 2**32)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     names = spaces.varied(profile.space)
     # Unit-cube coordinates: TPE then sees the same space as every other method here.
     axes = {name: optuna.distributions.FloatDistribution(0, 1) for name in names}
-    studies = [
-        optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed + k))
-        for k in range(n_studies)
-    ]
+    samplers = [optuna.samplers.TPESampler(seed=seed + k) for k in range(n_studies)]
     rows = []
+    with importance.quiet():
+        studies = [optuna.create_study(direction="maximize", sampler=sampler) for sampler in samplers]
     with search.one_thread(), search.bar(n_trials * n_studies, 0, progress) as advance:
         for step in range(n_trials):
             trials = [study.ask(axes) for study in studies]

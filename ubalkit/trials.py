@@ -75,10 +75,6 @@ class Trials:
         """Name of the first metric."""
         return next(iter(self.metrics))
 
-    def maximize(self, metric: str | None = None) -> bool:
-        """Whether more of a metric, the first by default, is better."""
-        return self.metrics[metric or self.metric] == "maximize"
-
 
 def from_frame(
     frame: pd.DataFrame, metric, *, direction="maximize", space=None, hyperparameters=None, status=None
