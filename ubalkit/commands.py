@@ -68,18 +68,9 @@ def _search(profile: Profile | Experiment, given: argparse.Namespace) -> None:
         chunks.write(observations.read(recorded, profile), folder, profile)
     made = [inputs.mapping(path) for path in out.glob("observations.json")]
     start = time.perf_counter()
+    how = {name: getattr(given, name) for name in ("first", "workers", "chunk", "device", "precision")}
     with executors.connected(given.dask) as client:
-        search.run(
-            profile,
-            given.count,
-            first=given.first,
-            folder=folder,
-            workers=given.workers,
-            client=client,
-            chunk=given.chunk,
-            device=given.device,
-            precision=given.precision,
-        )
+        search.run(profile, given.count, folder=folder, client=client, **how)
     seconds = round(time.perf_counter() - start, 1)
     about = search.provenance(profile, given.device, precision=given.precision, seconds=seconds)
     table = chunks.read(folder, profile)
@@ -118,7 +109,5 @@ def _history(made: Sequence[dict]) -> dict:
     for about in made:
         own = {key: about.get(key) for key in ("ubalkit", "python", "versions", "device", "precision")}
         parts += [part for part in about.get("made_by", [own]) if part not in parts]
-    return {
-        "made_by": parts,
-        "seconds": round(sum(inputs.real(about.get("seconds", 0)) for about in made), 1),
-    }
+    seconds = sum(inputs.real(about.get("seconds", 0)) for about in made)
+    return {"made_by": parts, "seconds": round(seconds, 1)}

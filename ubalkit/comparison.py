@@ -54,7 +54,7 @@ def best_of(
     rng = np.random.default_rng(seed)
     frames = []
     for arm, table in tables.items():
-        values = observations.metric_values(observations.usable(table), metric).to_numpy()
+        values = _values(table, metric)
         if "study" in table:
             best_so_far = np.maximum.accumulate(_studies(table, metric), axis=1)
             sizes = np.arange(1, best_so_far.shape[1] + 1)
@@ -67,6 +67,10 @@ def best_of(
         low, high = np.quantile(curves, [0.05, 0.95], axis=0)
         frames.append(pd.DataFrame({"arm": arm, "n": sizes, "best": best, "low": low, "high": high}))
     return pd.concat(frames, ignore_index=True)
+
+
+def _values(table: pd.DataFrame, metric: str) -> np.ndarray:
+    return observations.metric_values(observations.usable(table), metric).to_numpy()
 
 
 def _studies(table: pd.DataFrame, metric: str) -> np.ndarray:
@@ -94,13 +98,11 @@ def trials_to_reach(curves: pd.DataFrame, accuracy: float) -> pd.DataFrame:
         reached = curve.loc[curve[column] >= accuracy, "n"]
         return reached.min() if len(reached) else np.nan
 
-    return pd.DataFrame(
-        {
-            # The upper bound of the band is the first to get there.
-            arm: {"n": first(curve, "best"), "low": first(curve, "high"), "high": first(curve, "low")}
-            for arm, curve in curves.groupby("arm", sort=False)
-        }
-    ).T.rename_axis("arm")
+    arms = curves.groupby("arm", sort=False)
+    # The upper bound of the band is the first to get there.
+    columns = {"n": "best", "low": "high", "high": "low"}
+    found = {arm: {n: first(curve, column) for n, column in columns.items()} for arm, curve in arms}
+    return pd.DataFrame(found).T.rename_axis("arm")
 
 
 def differences(
@@ -138,10 +140,7 @@ def differences(
     if against not in tables:
         raise ValueError(f"Unknown arm {against!r}; there are {', '.join(tables)}.")
     rng = np.random.default_rng(seed)
-    values = {
-        arm: observations.metric_values(observations.usable(t), metric).to_numpy()
-        for arm, t in tables.items()
-    }
+    values = {arm: _values(table, metric) for arm, table in tables.items()}
 
     def measures(x):
         return {"mean": x.mean(-1)} | {f"best of {n}": expected_best(x, n)[..., 0] for n in sizes}
@@ -222,10 +221,9 @@ def agreement(
 
     draws = np.random.default_rng(seed).integers(len(rows), size=(n_resamples, len(rows)))
     low, high = np.quantile(measures(a[draws], b[draws], x[:, draws]), [0.05, 0.95], axis=1)
-    index = pd.Index(
-        ["rank correlation", "mean difference", *(f"pull of {n}" for n in names)], name="measure"
-    )
-    return pd.DataFrame({"value": measures(a, b, x), "low": low, "high": high}, index)
+    rows = ["rank correlation", "mean difference", *(f"pull of {n}" for n in names)]
+    columns = {"value": measures(a, b, x), "low": low, "high": high}
+    return pd.DataFrame(columns, pd.Index(rows, name="measure"))
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from ubalkit.trust import Trust
 
 __all__ = ["LABELS", "COLORS", "symbol", "ticks", "along", "scattered", "panels", "heat", "save"]
 __all__ += ["fig3_frame", "fig3", "spread", "selection", "quality", "importance", "claims"]
-__all__ += ["ranges", "arms", "best_of", "factors", "projections"]
+__all__ += ["ranges", "arms", "best_of", "factors", "projections", "pictures"]
 
 #: Of the paper's two metrics; any other has its name, and the first colour.
 LABELS = {"test_accuracy": "testing accuracy", "backprojection_accuracy": "back-projection accuracy"}
@@ -33,16 +33,11 @@ _OTHER = "#0072B2"
 plt.style.use(Path(__file__).with_name("style.mplstyle"))
 
 
-def _unset(text: str) -> str:
-    # Between two dollars matplotlib sets mathematics, or cannot.
-    return text.replace("$", r"\$")
-
-
 def symbol(name: str) -> str:
     """The paper's symbol of a hyperparameter: ``beta_2`` becomes β₂ᶠ, set as mathematics."""
     match = re.fullmatch(r"(one_minus_)?(beta|gamma)(F|B)?_(\d+)", name)
     if not match:
-        return _unset(name)
+        return name
     complement, letter, direction, layer = match.groups()
     return rf"${'1 - ' if complement else ''}\{letter}_{layer}^{direction or 'F'}$"
 
@@ -65,7 +60,6 @@ def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
     hp = space[name]
     values, labels = ticks(hp)
-    labels = list(map(_unset, labels))
     ax.set(**{f"{axis}ticks": spaces.coordinate(hp, values), f"{axis}ticklabels": labels})
     ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name)})
     if axis == "x" and sum(map(len, labels)) > 22:
@@ -207,10 +201,8 @@ def fig3(
 
 
 def _fig3_legend(ax, metrics, trust: Mapping[str, Trust]) -> None:
-    handles = [
-        plt.Line2D([], [], color=c, marker="o", ms=3.5, mfc=c, mew=0)
-        for c in (COLORS.get(m, _OTHER) for m in metrics)
-    ]
+    colors = [COLORS.get(m, _OTHER) for m in metrics]
+    handles = [plt.Line2D([], [], color=color, marker="o", ms=3.5, mew=0) for color in colors]
     labels = [
         f"{ENSEMBLES.get(m, '')}  {LABELS.get(m, m)}".strip()
         + (f"\n   held-out $R^2$ = {trust[m].r2:.2f}" if m in trust else "")
@@ -386,15 +378,20 @@ def projections(images: np.ndarray, class_means: np.ndarray):
     images : ndarray, shape (n_networks, n_classes, n_pixels)
     class_means : ndarray, shape (n_classes, n_pixels)
     """
-    rows = [*images, class_means]
-    side = round(class_means.shape[1] ** 0.5)
-    figure, axes = plt.subplots(len(rows), len(class_means), figsize=(7, 0.72 * len(rows)))
-    for k, (row, label) in enumerate(zip(rows, [*(f"network {k + 1}" for k in range(len(images))), "mean"])):
-        for ax, image in zip(axes[k], row):
-            ax.imshow(image.reshape(side, side), cmap="gray_r", vmin=0, vmax=max(image.max(), 1e-9))
+    rows = {f"network {k}": row for k, row in enumerate(images, 1)} | {"mean": class_means}
+    return pictures(rows, (7, 0.72 * len(rows)), framed=False)
+
+
+def pictures(rows: Mapping[str, np.ndarray], size: tuple[float, float], *, framed: bool):
+    """Square images in labelled rows; black is 1 where they are framed, else the largest pixel of each."""
+    figure, axes = plt.subplots(len(rows), len(next(iter(rows.values()))), figsize=size, squeeze=False)
+    for line, (label, images) in zip(axes, rows.items()):
+        for ax, image in zip(line, np.asarray(images)):
+            side, most = round(len(image) ** 0.5), 1 if framed else max(image.max(), 1e-9)
+            ax.imshow(image.reshape(side, side), cmap="gray_r", vmin=0, vmax=most)
             ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
-        axes[k, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+            ax.spines[:].set(visible=framed, color="#cccccc", lw=0.6)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
     return figure
 
 

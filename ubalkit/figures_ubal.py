@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.collections import LineCollection
 
-from ubalkit.figures import symbol
+from ubalkit.figures import pictures, symbol
 from ubalkit.ubal import UBAL
 
 __all__ = ["phases", "learning_curves", "gallery", "capacity", "moved", "importances", "results"]
@@ -88,10 +88,16 @@ def _units(ax, places: np.ndarray, values, bold: bool = False) -> None:
 def _arrow(ax, source: int, target: int, y: float, text: str) -> None:
     start, end = _COLUMN * source, _COLUMN * target
     gap = 0.75 if end > start else -0.75
-    ax.annotate(
-        "", (end - gap, y), (start + gap, y), arrowprops={"arrowstyle": "->", "color": _GREY, "lw": 0.8}
-    )
+    arrow = {"arrowstyle": "->", "color": _GREY, "lw": 0.8}
+    ax.annotate("", (end - gap, y), (start + gap, y), arrowprops=arrow)
     ax.text((start + end) / 2, y + 0.12, text, ha="center", va="bottom", fontsize=8, color=_GREY)
+
+
+def _band(ax, values, color, alpha: float, **line) -> None:
+    """Means of grouped values as a line, over a band from the smallest to the largest."""
+    curve = values.agg(["mean", "min", "max"])
+    ax.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=alpha, lw=0)
+    ax.plot(curve.index, curve["mean"], color=color, **line)
 
 
 def learning_curves(frame: pd.DataFrame):
@@ -104,9 +110,8 @@ def learning_curves(frame: pd.DataFrame):
     """
     figure, ax = plt.subplots(figsize=(5.2, 3.0))
     for (model, here), color in zip(frame.groupby("model", sort=False), sns.color_palette()):
-        curve = here.groupby("epoch")["accuracy"].agg(["mean", "min", "max"])
-        ax.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, lw=0)
-        ax.plot(curve.index, curve["mean"], color=color, label=f"{model}: {curve['mean'].iloc[-1]:.2f}")
+        values = here.groupby("epoch")["accuracy"]
+        _band(ax, values, color, 0.2, label=f"{model}: {values.mean().iloc[-1]:.2f}")
     lowest = frame.loc[frame["epoch"] > 2, "accuracy"].quantile(0.01)
     ax.set(xlabel="epoch", ylabel="testing accuracy", ylim=(max(0, lowest - 0.03), 1), xlim=(1, None))
     ax.legend(loc="lower right", fontsize=8)
@@ -120,16 +125,8 @@ def gallery(rows: Mapping[str, np.ndarray]):
     ----------
     rows : mapping of str to array, shape (n_images, n_pixels)
     """
-    n, pixels = next(iter(rows.values())).shape
-    side = round(pixels**0.5)
-    figure, axes = plt.subplots(len(rows), n, figsize=(0.62 * n + 1.2, 0.66 * len(rows)), squeeze=False)
-    for line, (label, images) in zip(axes, rows.items()):
-        for ax, image in zip(line, np.asarray(images)):
-            ax.imshow(np.reshape(image, (side, side)), cmap="gray_r", vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set(visible=True, color="#cccccc", lw=0.6)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-    return figure
+    n = len(next(iter(rows.values())))
+    return pictures(rows, (0.62 * n + 1.2, 0.66 * len(rows)), framed=True)
 
 
 def capacity(frame: pd.DataFrame):
@@ -144,17 +141,8 @@ def capacity(frame: pd.DataFrame):
     figure, ax = plt.subplots(figsize=(7.2, 2.9))
     for (label, here), color in zip(frame.groupby("label", sort=False), sns.color_palette()):
         for direction, style in (("forward", "-"), ("backward", "--")):
-            curve = here[here["direction"] == direction].groupby("n")["recalled"].agg(["mean", "min", "max"])
-            ax.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.12, lw=0)
-            ax.plot(
-                curve.index,
-                curve["mean"],
-                style,
-                color=color,
-                marker="o",
-                ms=4,
-                label=f"{label}, {direction}",
-            )
+            values = here[here["direction"] == direction].groupby("n")["recalled"]
+            _band(ax, values, color, 0.12, ls=style, marker="o", ms=4, label=f"{label}, {direction}")
     ax.set(xscale="log", xlabel="pairs of patterns", ylabel="recalled exactly", ylim=(-0.02, 1.03))
     ax.set_xticks(sorted(frame["n"].unique()))
     ax.xaxis.set_major_formatter("{x:g}")
@@ -202,13 +190,8 @@ def importances(shares: pd.DataFrame, gains: pd.DataFrame):
     gains : DataFrame
         A row a question, a column a weight matrix: what a positive margin gains (`tasks.margins`).
     """
-    figure, axes = plt.subplots(
-        1,
-        2,
-        figsize=(9.2, 0.42 * len(shares) + 1.2),
-        width_ratios=[shares.shape[1], gains.shape[1]],
-        sharey=True,
-    )
+    size, widths = (9.2, 0.42 * len(shares) + 1.2), [shares.shape[1], gains.shape[1]]
+    figure, axes = plt.subplots(1, 2, figsize=size, width_ratios=widths, sharey=True)
     settings = {"annot": True, "fmt": ".2f", "cbar": False, "linewidths": 1.5, "annot_kws": {"size": 8}}
     sns.heatmap(shares.rename(columns=symbol), cmap="Blues", vmin=0, vmax=0.4, ax=axes[0], **settings)
     most = gains.abs().max().max()
