@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,10 +101,10 @@ def test_a_damaged_archive_is_named(archives, tmp_path, file):
 
 
 def test_mnist_that_cannot_be_downloaded_says_what_to_do(tmp_path, monkeypatch):
-    def download(url, dst, progress):
+    def download(self):
         raise OSError("no route")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(datasets._torchvision_mnist(), "download", download)
     with pytest.raises(FileNotFoundError) as caught:
         datasets.load("mnist", root=tmp_path)
     message = str(caught.value)
@@ -112,14 +113,21 @@ def test_mnist_that_cannot_be_downloaded_says_what_to_do(tmp_path, monkeypatch):
         assert part in message
 
 
-def test_missing_archives_are_downloaded_and_then_read(archives, tmp_path, monkeypatch):
-    fetched = []
+def test_a_missing_archive_is_downloaded_and_then_read(archives, tmp_path, monkeypatch):
+    def download(self):
+        shutil.copytree(archives / "MNIST", Path(self.root) / "MNIST", dirs_exist_ok=True)
 
-    def download(url, dst, progress):
-        fetched.append(url.rpartition("/")[2])
-        shutil.copy(archives / "MNIST" / "raw" / fetched[-1], dst)
+    MNIST = datasets._torchvision_mnist()
+    monkeypatch.setattr(MNIST, "download", download)
+    # What torchvision itself loads, after its download, is of no interest here.
+    monkeypatch.setattr(MNIST, "_load_data", lambda self: (None, None))
+    monkeypatch.setattr(MNIST, "_check_exists", lambda self: True)
+    assert datasets.load("mnist", root=tmp_path, n_train=10).x_train.shape == (10, 784)
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    for _ in range(2):
-        assert datasets.load("mnist", root=tmp_path, n_train=10).x_train.shape == (10, 784)
-    assert fetched == ARCHIVES
+
+def test_torchvision_gives_its_mnist_beside_any_torch():
+    MNIST = datasets._torchvision_mnist()
+    assert (MNIST.__module__, MNIST.__name__) == ("torchvision.datasets.mnist", "MNIST")
+    assert datasets._torchvision_mnist() is MNIST
+    # The archives that are read here are the ones that it downloads.
+    assert dict(MNIST.resources) == datasets._MNIST_FILES

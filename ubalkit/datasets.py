@@ -1,6 +1,7 @@
 """The image data sets that UBAL is trained on, as tensors.
 
-`digits` is embedded in scikit-learn; `mnist` is downloaded once.
+`digits` is embedded in scikit-learn; `mnist` is downloaded once, by
+torchvision.
 """
 
 import gzip
@@ -16,7 +17,6 @@ from ubalkit import paths
 
 __all__ = ["Dataset", "load", "NAMES"]
 
-_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_FILES = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -85,8 +85,10 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     x_train, y_train, x_test, y_test = _LOADERS[name](Path(root) if root else paths.mnist())
     if n_train is not None and not 1 <= n_train <= len(x_train):
         raise ValueError(f"n_train = {n_train}; {name} has 1 to {len(x_train)} training images.")
-    x_train, x_test = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
-    y_train, y_test = (torch.tensor(y, dtype=torch.int64) for y in (y_train[:n_train], y_test))
+    images = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
+    labels = (torch.tensor(y, dtype=torch.int64) for y in (y_train[:n_train], y_test))
+    x_train, x_test = images
+    y_train, y_test = labels
     return Dataset(name, x_train, y_train, x_test, y_test)
 
 
@@ -101,15 +103,10 @@ def _digits(root: Path):
 
 def _mnist(root: Path):
     raw = root / "MNIST" / "raw"
-    missing = [file for file in _MNIST_FILES if not (raw / file).is_file()]
-    try:
-        for file in missing:
-            torch.hub.download_url_to_file(_MNIST + file, paths.writable(raw) / file, progress=False)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}); connect to "
-            f"the network, or put the four archives into {raw} or set UBALKIT_MNIST."
-        ) from error
+    if not all((raw / file).is_file() for file in _MNIST_FILES):
+        _download_mnist(root)
+    # The archives are read here rather than through torchvision, so that a
+    # search on a bare GPU machine needs torch alone.
     parts = [_read_idx(raw / file, md5) for file, md5 in _MNIST_FILES.items()]
     x_train, y_train, x_test, y_test = parts
     return x_train.reshape(60_000, -1) / 255, y_train, x_test.reshape(10_000, -1) / 255, y_test
@@ -121,6 +118,31 @@ def _read_idx(file: Path, md5: str) -> np.ndarray:
         raise ValueError(f"{file} is damaged (its MD5 is not {md5}); delete it and load again.")
     header = 16 if "images" in file.name else 8
     return np.frombuffer(gzip.decompress(packed), np.uint8, offset=header)
+
+
+def _download_mnist(root: Path) -> None:
+    try:
+        MNIST = _torchvision_mnist()
+        MNIST(paths.writable(root), train=True, download=True)
+    except Exception as error:
+        raise FileNotFoundError(
+            f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}); connect to "
+            f"the network, or put the four archives into {root / 'MNIST' / 'raw'} or set UBALKIT_MNIST."
+        ) from error
+
+
+def _torchvision_mnist():
+    try:
+        from torchvision.datasets import MNIST
+    except RuntimeError:
+        # The registry's torchvision is built against CUDA; beside a CPU-only
+        # torch its compiled operators are absent and its import fails on
+        # their names. The data sets need none of them: declaring is enough.
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        from torchvision.datasets import MNIST
+    return MNIST
 
 
 _LOADERS = {"digits": _digits, "mnist": _mnist}

@@ -2,7 +2,7 @@
 
 Three environment variables move things: ``UBALKIT_HOME`` (the repository),
 ``UBALKIT_RUNS`` (what runs write; ignored by git) and ``UBALKIT_MNIST`` (the
-folder that holds ``MNIST/raw``).
+folder that holds ``MNIST/raw``, as torchvision lays it out).
 """
 
 import os
@@ -48,7 +48,7 @@ def _folder(name: str) -> str:
 
 
 def mnist() -> Path:
-    """The folder that holds ``MNIST/raw`` with the four archives."""
+    """Root of the MNIST archives, the `root` of torchvision's data set."""
     return Path(os.environ.get("UBALKIT_MNIST") or data("mnist"))
 
 
