@@ -23,7 +23,7 @@ _MARKED = re.compile(r"<!--([\w.]+)(?::(value|low|high))?-->(.*?)<!---->", re.DO
 _NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
 
 #: Of these units whole numbers are shown, of all others two decimals.
-WHOLE = ("%", "networks", "epochs", "intervals", "statements", "trials")
+WHOLE = ("%", "networks", "epochs", "intervals", "statements", "trials", "units")
 
 
 class Result(NamedTuple):
