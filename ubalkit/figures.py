@@ -56,11 +56,21 @@ def ticks(hp) -> tuple[Sequence, list[str]]:
     return values, [f"{v:g}" for v in values]
 
 
+_POWER = re.compile(r"^(0\.00+1|1e[+-]\d+)$")
+
+
+def _as_power(label: re.Match) -> str:
+    # Written out, the labels of neighbouring panels run into each other.
+    return rf"$10^{{{round(np.log10(float(label[0])))}}}$"
+
+
 def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
     hp = space[name]
     values, labels = ticks(hp)
-    ax.set(**{f"{axis}ticks": spaces.coordinate(hp, values), f"{axis}ticklabels": labels})
+    # Two dollars in a choice are no mathematics.
+    shown = [_POWER.sub(_as_power, label.replace("$", r"\$")) for label in labels]
+    ax.set(**{f"{axis}ticks": spaces.coordinate(hp, values), f"{axis}ticklabels": shown})
     ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name)})
     if axis == "x" and sum(map(len, labels)) > 22:
         ax.tick_params(axis="x", labelrotation=30)
