@@ -154,7 +154,7 @@ def test_status_words_sort_the_rows(frame):
     assert found.table.index.tolist() == [0, 1, 3, *range(5, 30)]
     assert found.table["status"].value_counts().to_dict() == {"ok": 26, "failed": 2}
     assert found.table.loc[found.table["status"] == "failed", "acc"].isna().all()
-    with pytest.raises(ValueError, match=r"^State holds 'odd', which is no status"):
+    with pytest.raises(ValueError, match=r"^State holds 'odd'; known are ok"):
         trials.from_frame(frame.assign(State="odd"), "acc", status="State")
 
 
@@ -262,7 +262,7 @@ def test_an_empty_cell_is_none_where_none_is_a_choice(frame):
         ({}, {"status": "State"}, "no column 'State'"),
         ({}, {"hyperparameters": ["lr", "acc"]}, "'acc' has a meaning of its own"),
         ({"status": "ok"}, {"metric": "status"}, "no column 'status' to use"),
-        ({"status": 3}, {}, "status holds '3', which is no status"),
+        ({"status": 3}, {}, "status holds '3'; known are ok"),
         ({"status": 3, "State": "ok"}, {"status": "State"}, "'status' has a meaning of its own"),
         ({"index": 3}, {}, "index must number the trials"),
         ({"index": np.arange(30) + 0.5}, {}, "index must number the trials"),

@@ -44,11 +44,6 @@ class Dataset:
     y_test: Tensor
     n_classes: int = 10
 
-    @property
-    def side(self) -> int:
-        """Pixels along one side of the square images."""
-        return round(self.x_train.shape[1] ** 0.5)
-
     def to(self, device) -> "Dataset":
         """The same data on another device."""
         tensors = (self.x_train, self.y_train, self.x_test, self.y_test)
@@ -85,10 +80,8 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     x_train, y_train, x_test, y_test = _LOADERS[name](Path(root) if root else paths.mnist())
     if n_train is not None and not 1 <= n_train <= len(x_train):
         raise ValueError(f"n_train = {n_train}; {name} has 1 to {len(x_train)} training images.")
-    images = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
-    labels = (torch.tensor(y, dtype=torch.int64) for y in (y_train[:n_train], y_test))
-    x_train, x_test = images
-    y_train, y_test = labels
+    x_train, x_test = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
+    y_train, y_test = (torch.tensor(y, dtype=torch.int64) for y in (y_train[:n_train], y_test))
     return Dataset(name, x_train, y_train, x_test, y_test)
 
 

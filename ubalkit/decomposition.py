@@ -91,11 +91,6 @@ class Decomposition:
     def _contains(self) -> np.ndarray:
         return np.array([[name in s for name in self.names] for s in self.subsets], dtype=float)
 
-    @property
-    def _parts(self) -> np.ndarray:
-        """Components and, last, the remainder."""
-        return np.concatenate([self.member_components, self.remainder[:, :, None]], axis=2)
-
     @cached_property
     def _sizes(self) -> np.ndarray:
         return np.array([len(s) for s in self.subsets])
@@ -135,8 +130,10 @@ class Decomposition:
         return (weights * f) @ parts[:, :-1] / (weights @ f**2)
 
     def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
+        """A statistic of the components and, last among the parts, the remainder."""
+        parts = np.concatenate([self.member_components, self.remainder[:, :, None]], axis=2)
         settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
-        return uncertainty.estimate(statistic, self._parts, **settings)
+        return uncertainty.estimate(statistic, parts, **settings)
 
     def variance(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
         """Share of the variance of the predictions that each set explains.

@@ -122,9 +122,7 @@ def from_frame(
         raise ValueError(f"The table has no column {status!r:.60}; it has {', '.join(columns):.200}.")
     words = [str(word).lower() for word in columns.pop(status, ["ok"] * len(frame))]
     if unknown := sorted(set(words) - set(_STATUS)):
-        raise ValueError(
-            f"{status} holds {unknown[0]!r:.60}, which is no status; known are {', '.join(_STATUS)}."
-        )
+        raise ValueError(f"{status} holds {unknown[0]!r:.60}; known are {', '.join(_STATUS)}.")
     states = [_STATUS[word] for word in words]
     return _trials(columns, metric, direction, space, hyperparameters, states, numbers, table=True)
 
@@ -293,9 +291,7 @@ def _trials(columns, metric, direction, space, names, states, numbers, table=Fal
     metrics = [metric] if isinstance(metric, str) else list(metric)
     directions = [direction] * len(metrics) if isinstance(direction, str) else list(direction)
     if not metrics or len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
-        raise ValueError(
-            f"The direction {direction!r:.60} is not maximize or minimize, once or for each metric."
-        )
+        raise ValueError(f"The direction {direction!r:.60} is not maximize or minimize, one for each metric.")
     if isinstance(space, ConfigurationSpace):
         names = [n for n in spaces.names(space) if n in columns or not isinstance(space[n], Constant)]
     names = list(names or [n for n in columns if n not in metrics])
@@ -372,5 +368,4 @@ def _load(url, study_name):
     try:
         return optuna.load_study(study_name=study_name, storage=url)
     except Exception as error:  # each storage has errors of its own
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"The study {study_name or ''} cannot be read from {url}: {reason}") from error
+        raise ValueError(f"The study {study_name or ''} cannot be read from {url}: {error!r:.200}") from error

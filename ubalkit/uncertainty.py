@@ -98,9 +98,9 @@ def estimate(
     drawn = rng.integers(n_members, size=n_resamples)
     weights = rng.multinomial(n, even, size=n_resamples) / n if resample_rows else [even] * n_resamples
     replicates = np.array([statistic(member_values[k], w) for k, w in zip(drawn, weights)])
-    if n_members == 1:
-        return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan), replicates)
-    low, high = interval(value, replicates, n_members=n_members, nonnegative=nonnegative)
+    low = high = np.full_like(value, np.nan)
+    if n_members > 1:
+        low, high = interval(value, replicates, n_members=n_members, nonnegative=nonnegative)
     return Estimate(value, low, high, replicates)
 
 
