@@ -6,7 +6,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from ubalkit import results
+from ubalkit import paths, results
 from ubalkit.results import Result
 
 FOUND = {"a.rule": Result(0.693, 0.6661, 0.714), "a.n": Result(1472, unit="networks")}
@@ -74,7 +74,7 @@ def published():
     """Every text of the repository that quotes results, by where it stands."""
     for path in results.texts():
         if path.suffix == ".md":
-            yield path.name, path.read_text(encoding="utf-8")
+            yield str(path.relative_to(paths.home())), path.read_text(encoding="utf-8")
             continue
         for k, cell in enumerate(nbformat.read(path, as_version=4).cells):
             if cell.cell_type == "markdown":
