@@ -160,7 +160,7 @@ def test_with_conditions_the_figure_shows_what_is_active(tmp_path):
     points = {name: len(ax.collections[0].get_offsets()) for name, ax in axes.items()}
     assert points["rate"] == 120 and points["momentum"] == table["kind"].eq("sgd").sum()
     assert [t.get_text() for t in axes["kind"].get_xticklabels()] == ["sgd", "adam"]
-    assert axes["rate"].get_xticklabels()[0].get_text() == "0.0001"
+    assert axes["rate"].get_xticklabels()[0].get_text() == "$10^{-4}$"
     # Others depend on the kind: it stays as it is.
     assert "kind" not in {**explained.recommendation.freeze, **explained.recommendation.ranges}
     smaller = replace(searched, name="smaller", space=explained.space, n_configurations=60)

@@ -13,7 +13,7 @@ from ubalkit import attribution, comparison, constraints, figures, metamodel, ob
 from ubalkit import space as spaces
 from ubalkit.attribution import Attribution
 from ubalkit.metamodel import Ensemble
-from ubalkit.trust import Trust
+from ubalkit.trust import Trust, UntrustworthyError
 
 NAMES = spaces.names(spaces.ubal())
 TEST, BACK = observations.METRICS
@@ -363,12 +363,13 @@ def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted, damage):
             "architectures": [(ensemble.chosen["n_h"], ensemble.chosen["d_h"])],
             "weight_decays": [ensemble.chosen["weight_decay"]],
             "n_folds": 2,
-            "n_members": 4,
+            "n_members": 7,
         }
         for metric, ensemble in refitted[1].items()
     }
     if damage is None:
         assert_same_fig3(fig3_curves(table, **quick)[0], refitted[0], TOLERANCE)
         return
-    with pytest.raises(AssertionError, match=r"= .* instead of"):
+    # The lines differ, or the gate finds that there is nothing left to explain.
+    with pytest.raises((AssertionError, UntrustworthyError), match=r"= .* instead of|nothing to explain"):
         assert_same_fig3(fig3_curves(damage(table), **quick)[0], published, TOLERANCE)
