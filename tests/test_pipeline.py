@@ -174,7 +174,10 @@ def test_figures_lie_in_the_runs_and_nowhere_else(executed, home):
 def test_publishing_copies_the_figures_and_the_frame_of_fig3(here, home, tmp_path, monkeypatch):
     monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
     published = pipeline.publish("ci")
-    *copies, claims = published
+    *copies, claims, found = published
+    assert found == tmp_path / "data" / "results" / "ci.csv"
+    notebooks = pd.read_csv(found)["notebook"]
+    assert list(notebooks.unique()) == sorted(pipeline.NOTEBOOKS) and not notebooks.isna().any()
     assert sorted(p.name for p in copies) == sorted(p.name for p in (tmp_path / "figures").iterdir())
     assert len(copies) == len(list((here / "figures").iterdir())) + len(pipeline.FRAMES)
     assert claims == tmp_path / "data" / "ci" / "claims.csv"

@@ -6,6 +6,7 @@ and which budget would have been enough, can be read off.
 """
 
 import itertools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -153,7 +154,10 @@ def explain(
         rows = rows[rows[metric].notna() & (rows["status"] == "ok")]
         try:
             ensemble = metamodel.fit(rows, metric, space, **fit)
-            found[budget] = decomposition.decompose(ensemble, n_points=n_points, seed=seed)
+            with warnings.catch_warnings():
+                # How well each ensemble predicts stands in the table.
+                warnings.simplefilter("ignore", UserWarning)
+                found[budget] = decomposition.decompose(ensemble, n_points=n_points, seed=seed)
         except ValueError as error:
             if not found:
                 raise
