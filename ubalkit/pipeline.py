@@ -178,14 +178,18 @@ def _execute(source: Path, given: Mapping, folder: Path, progress: bool) -> Path
     return target
 
 
-def _everything(profile: str, notebooks: Sequence[str]) -> None:
+def _everything(profile: str, notebooks: Sequence[str], published: bool) -> None:
     """All notebooks, two at a time: 1 and 2 make what the others read; 0 and 5 need nothing of theirs."""
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        running = [pool.submit(run, profile, notebooks[:2]), pool.submit(meet)]
-        running[0].result()
-        running += [pool.submit(run, profile, [name]) for name in notebooks[2:]]
-        for finished in as_completed([*running, pool.submit(own)]):
+        running = {pool.submit(run, profile, notebooks[:2]): profile, pool.submit(meet): "ubal"}
+        next(iter(running)).result()
+        # Fig. 3 first.
+        running |= {pool.submit(run, profile, [name]): profile for name in notebooks[2:]}
+        running |= {pool.submit(own): "svm"}
+        for finished in as_completed(running):
             finished.result()
+            if published:
+                publish(running[finished])
 
 
 def publish(profile: str) -> list[Path]:
@@ -230,14 +234,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = possible(profile)
         for name in (name for name in NOTEBOOKS if name not in chosen):
             print(f"{name}: left out, its networks of the profile {profile} are not recorded", flush=True)
-        _everything(profile, chosen)
+        _everything(profile, chosen, given.publish)
     except papermill.PapermillExecutionError as error:
         parser.exit(2, f"{error.evalue}\n")
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     if given.publish:
-        for path in [*publish("ubal"), *publish(profile), *publish("svm")]:
-            print(path)
+        print(f"Published: {paths.figures()}; start with fig3_{profile}.png.")
 
 
 if __name__ == "__main__":
