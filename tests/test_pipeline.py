@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import numpy as np
@@ -298,6 +299,20 @@ def test_the_check_of_outputs_fails_where_an_input_was_damaged(here, tmp_path, d
     assert done.returncode == (0 if damage is None else 1), done.stdout
     if damage is not None:
         assert "Cell outputs differ" in done.stdout
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_fig3_comes_first_and_every_notebook_is_published_when_it_is_done(monkeypatch, published):
+    ran, copied = [], []
+    monkeypatch.setattr(pipeline, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(pipeline, "run", lambda profile, notebooks: ran.extend(notebooks))
+    monkeypatch.setattr(pipeline, "meet", lambda: ran.append(pipeline.FIRST))
+    monkeypatch.setattr(pipeline, "own", lambda: ran.append(pipeline.OWN))
+    monkeypatch.setattr(pipeline, "publish", copied.append)
+    pipeline._everything("ci", pipeline.NOTEBOOKS, published)
+    assert ran == [*pipeline.NOTEBOOKS[:2], pipeline.FIRST, *pipeline.NOTEBOOKS[2:], pipeline.OWN]
+    once_each = ["ci"] * (len(pipeline.NOTEBOOKS) - 1) + ["svm", "ubal"]
+    assert sorted(copied) == (once_each if published else [])
 
 
 # The first chapter
