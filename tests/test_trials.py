@@ -341,9 +341,9 @@ def test_a_table_of_trials_is_written_and_read_again(frame, tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "no column 'acc' to use"),
-        ("\n\n", "no column 'acc' to use"),
-        ("lr|acc\n1|2\n", r"no column 'acc' to use; there are lr.acc"),
+        ("", "columns; separate them by"),
+        ("\n\n", "columns; separate them by"),
+        ("lr|acc\n1|2\n", r"columns; separate them by"),
         ("lr,acc\n1,2\n1,2,3\n", "Row 1 of .* has 3 cells, its first line 2"),
         ("lr,acc,lr\n1,2,3\n1,2,3\n", "two columns 'lr'"),
         ("lr,acc\n1,2\n", "Of 1 trials 1 can be used"),

@@ -161,6 +161,8 @@ def from_csv(path: str | Path, metric, **options) -> Trials:
         head, *rows = [[cell.strip() for cell in row] for row in table if any(row)] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV file in UTF-8 with all quotes closed ({error}).") from error
+    if len(head) < 2:
+        raise ValueError(f"{path} has {len(head)} columns; separate them by comma, semicolon or tab.")
     for k, row in enumerate(rows):
         if len(row) != len(head):
             raise ValueError(f"Row {k} of {path} has {len(row)} cells, its first line {len(head)}.")
@@ -287,7 +289,12 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
 
 def _trials(columns, metric, direction, space, names, states, numbers, table=False, declared=(), found=()):
     """The common way of all sources: columns of plain values, NaN where missing; a state a row."""
-    _named(columns)
+    for name in columns:
+        # They become axes of figures, lines of reports and words of sentences.
+        if not (0 < len(name) <= 100 and name.isprintable() and name.count("$") < 2):
+            raise ValueError(
+                f"A column is named {name!r:.60}; 1 to 100 characters are allowed, all printable, and one $."
+            )
     metrics = [metric] if isinstance(metric, str) else list(metric)
     directions = [direction] * len(metrics) if isinstance(direction, str) else list(direction)
     if not metrics or len(directions) != len(metrics) or set(directions) - {"maximize", "minimize"}:
@@ -340,15 +347,6 @@ def _trials(columns, metric, direction, space, names, states, numbers, table=Fal
     report = [("trials read", len(rows), ""), ("used", ok.sum(), ""), *(line for line in report if line[1])]
     report = pd.DataFrame(report, columns=["what", "n", "done"]).set_index("what")
     return Trials(whole, space, dict(zip(metrics, directions)), report)
-
-
-def _named(names):
-    # They become axes of figures, lines of reports and words of sentences.
-    for name in names:
-        if not (0 < len(name) <= 100 and name.isprintable() and name.count("$") < 2):
-            raise ValueError(
-                f"A column is named {name!r:.60}; 1 to 100 characters are allowed, all printable, and one $."
-            )
 
 
 def _numbers(name, values, rows):
