@@ -23,7 +23,7 @@ PARAMETERS = {
     "04_constrained_search": {"metric": "backprojection_accuracy", "n_networks": 30, "workers": 1},
     "06_how_good": {"n_best": 4, "n_seeds": 2},
     "07_when": {"n_points": 64, "n_members": 4, "n_trials": 40},
-    "08_why": {"n_networks": 60, "n_subsamples": 2, "n_points": 32},
+    "08_why": {"n_networks": 60},
     "09_loop": {"n_first": 60, "n_next": 30, "n_best": 2, "n_seeds": 2},
 }
 FIGURES = {"best_of", "claims", "constrained", "fig3", "importance", "metamodel", "ranges", "search"}
