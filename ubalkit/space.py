@@ -155,8 +155,11 @@ def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
     -------
     DataFrame, n rows
     """
-    # Those of the constants; the others follow.
-    columns = {name: [getattr(space[name], "value", None)] * len(unit) for name in names(space)}
+    columns = dict.fromkeys(names(space))
+    for name in columns:
+        hp = space[name]
+        if isinstance(hp, Constant):
+            columns[name] = [hp.value] * len(unit)
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
         columns[name] = _to_value(space[name], u)
     table = pd.DataFrame(columns, range(len(unit)))
