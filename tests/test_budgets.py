@@ -28,18 +28,18 @@ def explained():
 
 
 def test_what_matters_early_and_what_late_is_told(explained):
-    first = explained.importances().query("rank == 1").set_index("budget")["hyperparameter"]
+    first = explained.importances.query("rank == 1").set_index("budget")["hyperparameter"]
     assert first.to_dict() == {2: "early", 4: "late", 8: "late"}
     assert explained.last.shap().importance().index[0] == "late"
 
 
 def test_a_budget_at_which_there_is_noise_alone_is_refused(explained):
     assert list(explained.refused) == [1] and "nothing to explain" in explained.refused[1]
-    assert explained.table().loc[1, ["r2", "agreement", "overlap"]].isna().all()
+    assert explained.table.loc[1, ["r2", "agreement", "overlap"]].isna().all()
 
 
 def test_the_table_compares_each_budget_with_the_last(explained):
-    table = explained.table()
+    table = explained.table
     assert list(table.index) == explained.budgets == [1, 2, 4, 8]
     assert table.loc[8, ["agreement", "low", "overlap", "saved"]].tolist() == [1, 1, 1, 0]
     assert table["saved"].tolist() == [0.875, 0.75, 0.5, 0]
@@ -56,7 +56,7 @@ def test_enough_is_the_budget_from_which_on_the_order_stays(explained):
 
 def test_the_same_trials_give_the_same_again(explained):
     again = budgets.explain(*course(), "score", SPACE, **FIT)
-    pd.testing.assert_frame_equal(again.table(), explained.table(), check_exact=True)
+    pd.testing.assert_frame_equal(again.table, explained.table, check_exact=True)
 
 
 def test_a_trial_without_a_value_at_a_budget_is_left_out_there_alone():

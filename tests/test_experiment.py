@@ -156,6 +156,7 @@ def test_a_recorded_table_is_checked_against_its_experiment(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"time_limit": 0}, "must be positive"),
         ({"directions": {}}, "each metric is to maximize or minimize"),
         ({"directions": {"loss": "down"}}, "each metric is to maximize or minimize"),
         ({"directions": {"rate": "minimize"}}, "'rate' cannot name a metric"),

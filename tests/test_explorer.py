@@ -270,6 +270,9 @@ def test_the_papers_hyperparameters_have_the_papers_symbols():
     symbols = ["β₁ᶠ", "β₂ᶠ", "β₃ᶠ", "γ₁ᶠ", "γ₂ᶠ", "γ₁ᴮ", "γ₂ᴮ"]
     assert [control.description for control in shown.controls.values()] == symbols
     assert [control.tooltip for control in shown.controls.values()] == spaces.names(space)
+    logarithmic = spaces.ubal(near_one=("beta_2",))
+    shown = explorer.explore(ensemble_of([mlp(7)] * 2, logarithmic))
+    assert [control.description for control in shown.controls.values()][:2] == ["β₁ᶠ", "1 − β₂ᶠ"]
 
 
 # The slice

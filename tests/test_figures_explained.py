@@ -297,7 +297,7 @@ def test_lines_are_the_importances_after_each_budget_and_bands_their_intervals(c
     drawn = figures_explained.budgets(courses, "epochs").axes
     for ax, (metric, course) in zip(drawn, courses.items(), strict=True):
         assert (ax.get_title(), ax.get_xlabel(), ax.get_xscale()) == (figures.LABELS[metric], "epochs", "log")
-        of = dict(list(course.importances().groupby("hyperparameter")))
+        of = dict(list(course.importances.groupby("hyperparameter")))
         *lines, enough = ax.lines
         assert list(enough.get_xdata()) == [course.enough()] * 2
         labels = {text.get_text(): text for text in ax.texts}

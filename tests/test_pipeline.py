@@ -24,7 +24,7 @@ PARAMETERS = {
     "06_how_good": {"n_best": 4, "n_seeds": 2},
     "07_when": {"n_points": 64, "n_members": 4, "n_trials": 40},
     "08_why": {"n_networks": 60},
-    "09_loop": {"n_first": 60, "n_next": 30, "n_best": 2, "n_seeds": 2},
+    "09_loop": {"n_first": 60, "n_best": 2, "n_seeds": 2},
 }
 FIGURES = {"best_of", "claims", "constrained", "fig3", "importance", "metamodel", "ranges", "search"}
 FIGURES |= {"factors", "projections", "selection", "coupling", "shares", "surfaces", "deep_and_exact"}

@@ -83,3 +83,11 @@ def test_learning_curves_end_where_the_observations_are(tables):
     assert curves.index.equals(table.index)
     np.testing.assert_allclose(curves["test_30"], table[TEST], atol=1e-12)
     np.testing.assert_allclose(curves["backprojection_30"], table[BACK], atol=1e-12)
+
+
+def test_deep_shap_and_exact_values_agree_on_all_verdicts_but_the_one_that_the_readme_names():
+    verdicts = {n: r.value for n, r in results.load().items() if r.unit == "verdict" and ".claim_" in n}
+    deep = {n.removesuffix("_deep"): v for n, v in verdicts.items() if n.endswith("_deep")}
+    assert len(deep) == 21
+    apart = [name for name, verdict in deep.items() if verdicts[f"{name}_exact"] != verdict]
+    assert apart == ["paper.claim_4_beta_2_above"]

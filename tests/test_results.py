@@ -50,6 +50,18 @@ def test_what_is_saved_is_read_again(tmp_path, monkeypatch):
     assert read["paper.rule"].value == pytest.approx(0.693147, abs=1e-5)
 
 
+def test_publishing_a_part_of_the_notebooks_keeps_the_rest(tmp_path):
+    path = tmp_path / "data" / "paper.csv"
+    for value in (1.0, 2.0):
+        results.save({"a": Result(value), "b": Result("holds")}, tmp_path, "03_shap")
+        if value == 1:
+            results.save({"c": Result(7, unit="networks")}, tmp_path, "01_search")
+        results.publish(tmp_path, path)
+        (tmp_path / "results" / "01_search.csv").unlink(missing_ok=True)
+    rows = [line.split(",")[:2] for line in path.read_text().splitlines()[1:]]
+    assert rows == [["c", "7"], ["a", "2"], ["b", "holds"]]
+
+
 def test_a_text_is_filled_between_its_marks_and_nowhere_else():
     text = (
         "Of <!--a.n-->7<!----> networks <!--a.rule-->?<!---->, best <!--a.rule:high-->0.1<!---->, 0.99 not."

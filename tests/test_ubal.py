@@ -251,6 +251,12 @@ def test_classifies_more_images_than_fit_into_one_slice():
     assert torch.equal(net.classify(torch.eye(3)[labels]), labels.expand(3, -1))
 
 
+@pytest.mark.parametrize("labels", [[0, 1], [0], [[0], [1], [2]]], ids=["short", "one", "column"])
+def test_labels_of_another_shape_are_refused(labels):
+    with pytest.raises(ValueError, match=r"x has 3 rows and labels the shape"):
+        permutation_networks().test_accuracy(torch.eye(3), labels)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("kind", ["W", "M"])
 def test_a_network_that_is_not_finite_has_no_accuracy(kind, value):

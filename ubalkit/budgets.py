@@ -9,13 +9,14 @@ import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from scipy.stats import spearmanr
 
-from ubalkit import convergence, decomposition, inputs, metamodel
+from ubalkit import convergence, decomposition, inputs, metamodel, uncertainty
 from ubalkit.decomposition import Decomposition
 
 __all__ = ["Budgets", "explain", "intermediate_values"]
@@ -45,43 +46,43 @@ class Budgets:
         """After the largest budget, with which the others are compared."""
         return self.decompositions[self.budgets[-1]]
 
+    @cached_property
+    def _importances(self) -> dict[float, uncertainty.Estimate]:
+        return {b: d.shap().importance_estimate() for b, d in self.decompositions.items()}
+
+    @cached_property
     def importances(self) -> pd.DataFrame:
         """Importance of each hyperparameter after each budget.
 
-        Returns
-        -------
-        DataFrame
-            ``budget``, ``hyperparameter``; ``importance``, the mean |SHAP|
-            over the space, with its 90 % interval, ``low`` and ``high``; and
-            ``rank``.
+        ``budget``, ``hyperparameter``; ``importance``, the mean |SHAP| over
+        the space, with its 90 % interval, ``low`` and ``high``; and ``rank``.
         """
-        frames = [d.shap().importance().assign(budget=b) for b, d in self.decompositions.items()]
-        columns = ["budget", "hyperparameter", "importance", "low", "high", "rank"]
-        return pd.concat(frames).reset_index()[columns]
+        names, estimates = self.last.names, self._importances.items()
+        frames = [pd.DataFrame({"hyperparameter": names, **e.columns("importance")}) for _, e in estimates]
+        frame = pd.concat(dict(zip(self._importances, frames)), names=["budget"]).reset_index("budget")
+        ranks = frame.groupby("budget")["importance"].rank(ascending=False)
+        return frame.assign(rank=ranks.astype(int)).reset_index(drop=True)
 
+    @cached_property
     def table(self) -> pd.DataFrame:
         """How far each budget says what the largest says.
 
-        Returns
-        -------
-        DataFrame
-            Index: budget. ``r2``, held out; ``agreement``, the rank
-            correlation (Spearman) of its importances with the last ones, with
-            its 90 % interval, ``low`` and ``high``; ``overlap`` of the ranges
-            recommended (see `convergence.overlap`); ``saved``, the share of
-            the cost of a search at the largest budget that one at this
-            budget saves. NaN where nothing was explained.
+        Index: budget. ``r2``, held out; ``agreement``, the rank correlation
+        (Spearman) of its importances with the last ones, with its 90 %
+        interval, ``low`` and ``high``; ``overlap`` of the ranges recommended
+        (see `convergence.overlap`); ``saved``, the share of the cost of a
+        search at the largest budget that one at this budget saves. NaN where
+        nothing was explained.
         """
-        rows, final = {}, self.last.shap()
+        rows, final, last = {}, self.last.shap(), self._importances[self.budgets[-1]].draws
         for budget, found in self.decompositions.items():
-            shap = found.shap()
             # The same members and resamples stand behind replicate k of both.
-            pairs = zip(shap.importance_estimate().draws, final.importance_estimate().draws)
+            pairs = zip(self._importances[budget].draws, last)
             agreement, *replicates = (spearmanr(here, there)[0] for here, there in pairs)
             # Two noisy orders agree less than their means do: the interval holds at least the value.
             low, high = np.quantile(replicates, [0.05, 0.95])
             low, high = min(low, agreement), max(high, agreement)
-            overlap = convergence.overlap(shap, final)
+            overlap = convergence.overlap(found.shap(), final)
             rows[budget] = (found.ensemble.r2, agreement, low, high, overlap)
         table = pd.DataFrame(rows, ["r2", "agreement", "low", "high", "overlap"]).T.reindex(self.budgets)
         table["saved"] = 1 - table.index / self.budgets[-1]
@@ -89,7 +90,7 @@ class Budgets:
 
     def enough(self, least: float = 0.95) -> float:
         """The smallest budget from which on the agreement is at least `least`."""
-        short = [b for b, value in self.table()["agreement"].items() if not value >= least]
+        short = [b for b, value in self.table["agreement"].items() if not value >= least]
         return self.budgets[self.budgets.index(short[-1]) + 1] if short else self.budgets[0]
 
 

@@ -78,6 +78,8 @@ class Experiment:
             raise ValueError(f"directions = {self.directions}; each metric is to maximize or minimize.")
         if taken := {*self.directions} & {*self.space, "status", "why", "index"}:
             raise ValueError(f"{taken.pop()!r:.60} cannot name a metric: it names another column.")
+        if self.time_limit is not None and not self.time_limit > 0:  # or every configuration would fail
+            raise ValueError(f"time_limit = {self.time_limit}; it must be positive.")
 
     @property
     def metrics(self) -> tuple[str, ...]:

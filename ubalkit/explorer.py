@@ -287,8 +287,9 @@ def _ticks(hp, room: int) -> list[tuple[float, str]]:
 def _plain(name: str) -> str:
     """The paper's symbol in plain characters, β₂ᶠ."""
     signs = str.maketrans("0123456789FB", "₀₁₂₃₄₅₆₇₈₉ᶠᴮ", "$_^\\")
-    text = symbol(name).translate(signs).replace("beta", "β").replace("gamma", "γ")
-    return name if symbol(name) == name else text
+    text = symbol(name).replace("1 - ", "").translate(signs).replace("beta", "β").replace("gamma", "γ")
+    complement = "1 − " if name.startswith(spaces.COMPLEMENT) else ""
+    return name if symbol(name) == name else complement + text
 
 
 def _readable(value) -> str:

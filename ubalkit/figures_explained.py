@@ -210,7 +210,7 @@ def budgets(explained: Mapping[str, Budgets], unit: str = "budget"):
     """
     size = (4.4 * len(explained), 3.6)
     figure, axes = plt.subplots(1, len(explained), figsize=size, sharey=True, squeeze=False)
-    frames = {metric: found.importances() for metric, found in explained.items()}
+    frames = {metric: found.importances for metric, found in explained.items()}
     top = 1.03 * max(frame["high"].max() for frame in frames.values())
     for ax, (metric, found) in zip(axes.flat, explained.items()):
         last, names = found.budgets[-1], found.last.names

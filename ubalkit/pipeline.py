@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from ubalkit import inputs, paths, profiles
+from ubalkit import inputs, paths, profiles, results
 
 __all__ = ["FIRST", "NOTEBOOKS", "OWN", "meet", "possible", "run", "own", "publish"]
 
@@ -205,10 +205,9 @@ def publish(profile: str) -> list[Path]:
     if (runs / "claims.csv").is_file():
         data = paths.writable(paths.data(profile))
         copies.append(Path(shutil.copy(runs / "claims.csv", data / "claims.csv")))
-    if found := sorted((runs / "results").glob("*.csv")):
-        copies.append(paths.writable(paths.data("results")) / f"{profile}.csv")
-        heads = [path.read_text(encoding="utf-8").partition("\n") for path in found]
-        copies[-1].write_text(heads[0][0] + "\n" + "".join(rows for *_, rows in heads), encoding="utf-8")
+    if (runs / "results").is_dir():
+        copies.append(paths.data("results") / f"{profile}.csv")
+        results.publish(runs, copies[-1])
     return copies
 
 

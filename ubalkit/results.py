@@ -17,10 +17,11 @@ import pandas as pd
 
 from ubalkit import paths
 
-__all__ = ["Result", "save", "load", "fill", "texts"]
+__all__ = ["Result", "save", "publish", "load", "fill", "texts"]
 
-_MARKED = re.compile(r"<!--([\w.]+)(?::(value|low|high))?-->(.*?)<!---->", re.DOTALL)
+_MARKED = re.compile(r"(<!--([\w.]+)(?::(value|low|high))?-->).*?<!---->", re.DOTALL)
 _NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
+_AS_TEXT = {"dtype": str, "keep_default_na": False}
 
 #: Of these units whole numbers are shown, of all others two decimals.
 WHOLE = ("%", "networks", "epochs", "intervals", "statements", "trials", "units")
@@ -55,11 +56,25 @@ def save(found: Mapping[str, Result], folder: Path, notebook: str) -> None:
     frame.to_csv(paths.writable(folder / "results") / f"{notebook}.csv", index=False)
 
 
+def publish(folder: Path, path: Path) -> None:
+    """Put what the notebooks of a folder of runs found into a published table.
+
+    Rows of notebooks that did not run stay: a part of the notebooks does not
+    undo the rest.
+    """
+    parts = [pd.read_csv(file, **_AS_TEXT) for file in sorted((folder / "results").glob("*.csv"))]
+    if path.is_file():
+        old = pd.read_csv(path, **_AS_TEXT)
+        parts.append(old[~old["notebook"].isin(pd.concat(parts)["notebook"])])
+    frame = pd.concat(parts).sort_values("notebook", kind="stable")
+    frame.to_csv(paths.writable(path.parent) / path.name, index=False)
+
+
 def load() -> dict[str, Result]:
     """All published results, ``data/results``: the name of each file, a dot, and the name of the result."""
     found = {}
     for path in sorted(paths.data("results").glob("*.csv")):
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        frame = pd.read_csv(path, **_AS_TEXT)
         bounds = frame[["low", "high"]].replace("", "nan").astype(float)
         values = [float(v) if _NUMBER.fullmatch(v) else v for v in frame["value"]]
         rows = zip(values, bounds["low"], bounds["high"], frame["unit"])
@@ -77,10 +92,9 @@ def fill(text: str, found: Mapping[str, Result]) -> str:
     """
 
     def written(match: re.Match) -> str:
-        name, part, _ = match.groups()
+        mark, name, part = match.groups()
         if name not in found:
             raise ValueError(f"There is no result {name!r}; the notebooks write them into data/results.")
-        mark = match[0][: match[0].index("-->") + 3]
         return f"{mark}{found[name].part(part) if part else found[name]}<!---->"
 
     return _MARKED.sub(written, text)

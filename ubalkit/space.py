@@ -87,14 +87,14 @@ def without_complements(table: pd.DataFrame) -> pd.DataFrame:
     ValueError
         If a complement lies outside [0, 1], or stands beside what it is the complement of.
     """
-    names = {name: name.removeprefix(COMPLEMENT) for name in table if str(name).startswith(COMPLEMENT)}
-    for name, plain in names.items():
+    plain_of = {name: name.removeprefix(COMPLEMENT) for name in table if str(name).startswith(COMPLEMENT)}
+    for name, plain in plain_of.items():
         if plain in table:
             raise ValueError(f"The table has both {name} and {plain}; one of them is needed.")
         wrong = table[name][~table[name].between(0, 1)]
         if len(wrong):
             raise ValueError(f"{name} = {wrong.iloc[0]:g} in row {wrong.index[0]}; it must lie in [0, 1].")
-    return table.assign(**{name: 1 - table[name] for name in names}).rename(columns=names)
+    return table.assign(**{name: 1 - table[name] for name in plain_of}).rename(columns=plain_of)
 
 
 def names(space: ConfigurationSpace) -> list[str]:

@@ -155,7 +155,7 @@ def from_csv(path: str | Path, metric, **options) -> Trials:
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no table of trials at {path}.")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig").lstrip("\n")
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
         table = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
         head, *rows = [[cell.strip() for cell in row] for row in table if any(row)] or [[]]

@@ -435,7 +435,10 @@ class UBAL:
         Tensor, shape (n_networks,)
             In [0, 1]; NaN for a network whose weights are not finite.
         """
-        right = self.classify(x) == torch.as_tensor(labels, device=self.device)
+        classes, labels = self.classify(x), torch.as_tensor(labels, device=self.device)
+        if labels.shape != classes.shape[1:]:  # a column of labels would be compared with every row
+            raise ValueError(f"x has {classes.shape[1]} rows and labels the shape {tuple(labels.shape)}.")
+        right = classes == labels
         return self._where_finite(right.double().mean(-1))
 
     def backprojection_accuracy(self) -> Tensor:
