@@ -4,27 +4,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
-from ubalkit import (
-    attribution,
-    constraints,
-    decomposition,
-    figures,
-    figures_explained,
-    importance,
-    metamodel,
-    paths,
-    uncertainty,
-)
+from ubalkit import advice, effects, figures, files, metamodel, rivals, shapley, uncertainty
 from ubalkit import space as spaces
-from ubalkit.attribution import Attribution
-from ubalkit.constraints import Recommendation
-from ubalkit.decomposition import Decomposition
-from ubalkit.metamodel import Ensemble
-from ubalkit.trust import Trust
+from ubalkit.advice import Recommendation
+from ubalkit.effects import Decomposition
+from ubalkit.metamodel import Ensemble, Trust
+from ubalkit.observations import Trials
+from ubalkit.shapley import Attribution
 
 __all__ = ["Explanation", "explain"]
 
@@ -35,6 +24,8 @@ class Explanation:
 
     Attributes
     ----------
+    trials : Trials
+        What is explained.
     ensemble : Ensemble
         The meta-model.
     decomposition : Decomposition
@@ -46,6 +37,7 @@ class Explanation:
         What to freeze and where to search next.
     """
 
+    trials: Trials
     ensemble: Ensemble
     decomposition: Decomposition
     shap: Attribution
@@ -72,12 +64,9 @@ class Explanation:
         return uncertainty.order(self.shap.importance_estimate(), self.shap.names)
 
     def methods(self, *, seed: int = 0) -> pd.DataFrame:
-        """Shares of importance by every method; see `importance.compare`."""
+        """Shares of importance by every method; see `rivals.compare`."""
         ours = {"SHAP": self.shap.importance()["importance"]}
-        ensemble = self.ensemble
-        return importance.compare(
-            self.shap.table, ensemble.metric, ensemble.space, ours=ours, maximize=ensemble.maximize, seed=seed
-        )
+        return rivals.compare(self.trials, self.ensemble.metric, ours=ours, seed=seed)
 
     def figure(self):
         """Fig. 3 for this model: SHAP values of each hyperparameter along its value."""
@@ -87,49 +76,35 @@ class Explanation:
 
     def explained(self):
         """The same, its scatter split into own effects and named interactions."""
-        return figures_explained.explained(self.decomposition)
+        return figures.explained(self.decomposition)
 
     def save(self, folder: Path | str) -> Path:
         """Write the importances (CSV), the space (JSON of ConfigSpace) and, in ``figures``, both figures."""
         folder = Path(folder)
-        drawn = paths.writable(folder / "figures")
+        drawn = files.writable(folder / "figures")
         self.table.to_csv(folder / "importance.csv")
         text = json.dumps(spaces.plain(self.space), indent=1, default=str)
         (folder / "space.json").write_text(text + "\n", encoding="utf-8")
         shown = {"fig3": self.figure} | ({"explained": self.explained} if self.decomposition.complete else {})
         for name, draw in shown.items():
-            figure = draw()
-            figures.save(figure, drawn, name)
-            plt.close(figure)  # saved, not shown
+            figures.save(draw(), drawn, name, close=True)
         return folder
 
 
-def explain(
-    trials,
-    metric: str | None = None,
-    space: ConfigurationSpace | None = None,
-    *,
-    maximize: bool | None = None,
-    seed: int = 0,
-    **fit,
-) -> Explanation:
+def explain(trials: Trials, metric: str | None = None, *, seed: int = 0, **fit) -> Explanation:
     """Fit an ensemble to trials, decompose it, and recommend where to search next.
 
     Parameters
     ----------
-    trials : Trials or DataFrame
-        From `observations.from_optuna` and its like; or a table of
-        observations, of `search.run` for example.
+    trials : Trials
+        What a reader of `ubalkit.readers`, `observations.read` or
+        `experiment.run` gives.
     metric : str, optional
-        A column of the table; the trials' first metric by default.
-    space : ConfigurationSpace, optional
-        The trials' by default, or UBAL's seven hyperparameters.
-    maximize : bool, optional
-        Whether large values are the good ones; what the trials say by
-        default, else True.
+        What to explain; the trials' first metric by default.
     seed : int
+        Seed of the meta-models and of their background points.
     **fit
-        For `metamodel.fit`.
+        Further settings, for `metamodel.fit`.
 
     Returns
     -------
@@ -141,13 +116,18 @@ def explain(
         If there are too few trials, the metric is unknown or constant, or the
         ensemble predicts no better than the mean: then there is nothing to
         explain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ubalkit import readers
+    >>> x, y, noise = np.random.default_rng(0).random((3, 60))
+    >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * noise})
+    >>> explained = explain(readers.from_frame(frame, "score"), n_members=3)
+    >>> explained.trust.verdict, explained.table.index[0]
+    ('good', 'x')
     """
-    table = getattr(trials, "table", trials)
-    space = space or getattr(trials, "space", None)
-    metric = metric or getattr(trials, "metric", None)
-    if maximize is None:
-        maximize = getattr(trials, "metrics", {}).get(metric) != "minimize"
-    ensemble = metamodel.fit(table, metric, space, maximize=maximize, seed=seed, **fit)
-    whole = decomposition.decompose(ensemble, table, seed=seed)
-    shap = whole.shap() if whole.complete else attribution.deep_shap(ensemble, table, seed=seed)
-    return Explanation(ensemble, whole, shap, constraints.recommend(shap))
+    ensemble = metamodel.fit(trials, metric, seed=seed, **fit)
+    whole = effects.decompose(ensemble, trials.usable, seed=seed)
+    shap = whole.shap() if whole.complete else shapley.deep_shap(ensemble, trials.usable, seed=seed)
+    return Explanation(trials, ensemble, whole, shap, advice.recommend(shap))

@@ -22,9 +22,9 @@ import pandas as pd
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 from matplotlib.ticker import MaxNLocator
 
-from ubalkit import decomposition, figures, uncertainty
+from ubalkit import effects, figures, uncertainty
 from ubalkit import space as spaces
-from ubalkit.figures import LABELS, symbol
+from ubalkit.figures import label, symbol
 from ubalkit.metamodel import Ensemble
 
 __all__ = ["Explorer", "explore"]
@@ -60,7 +60,7 @@ class Explorer(widgets.VBox):
         The mean prediction over the background, where the waterfall starts.
     contributions : DataFrame
         Index: hyperparameter; ``contribution``, its SHAP value, with the 90 %
-        interval ``low`` and ``high``. Of more than `decomposition.MOST`
+        interval ``low`` and ``high``. Of more than `effects.MOST`
         hyperparameters the joint effects of three and more have their own row.
     slice : ndarray
         The predictions shown, rows along `up`, columns along `across`; none of
@@ -116,7 +116,7 @@ class Explorer(widgets.VBox):
             # That the ensemble is poor was said at the start, and stands above the charts.
             warnings.simplefilter("ignore")
             table = pd.DataFrame([self.configuration])
-            found = decomposition.decompose(self.ensemble, table, **self._settings)
+            found = effects.decompose(self.ensemble, table, **self._settings)
         members, rows = found.member_shares[:, 0], list(self._names)
         if not found.complete:
             members, rows = np.hstack([members, found.remainder]), [*rows, HIGHER]
@@ -131,7 +131,7 @@ class Explorer(widgets.VBox):
             control.disabled = not on
 
     def _draw(self) -> None:
-        trust, metric = self.ensemble.trust, LABELS.get(self.ensemble.metric, self.ensemble.metric)
+        trust, metric = self.ensemble.trust, label(self.ensemble.metric)
         low, value, high = (self._number(v) for v in (self.low, self.value, self.high))
         interval = f"90 % interval {low} to {high}" if self.low < self.high else "one member has no interval"
         note, style = f"held-out R² = {trust.r2:.2f} ({trust.low:.2f} to {trust.high:.2f})", ""
@@ -225,7 +225,7 @@ def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, s
         starts at the default of the space.
     n_background : int
         Points for the mean over the other hyperparameters; see
-        `decomposition.decompose`.
+        `effects.decompose`.
     seed : int
         Of these points.
 
@@ -234,7 +234,7 @@ def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, s
     Explorer
         A widget, with what it shows as attributes. With ten members a move
         takes about 50 ms for seven hyperparameters, and twice as long with
-        each one more, up to `decomposition.MOST`; fewer background points
+        each one more, up to `effects.MOST`; fewer background points
         are faster.
 
     Raises
@@ -285,11 +285,13 @@ def _ticks(hp, room: int) -> list[tuple[float, str]]:
 
 
 def _plain(name: str) -> str:
-    """The paper's symbol in plain characters, β₂ᶠ."""
-    signs = str.maketrans("0123456789FB", "₀₁₂₃₄₅₆₇₈₉ᶠᴮ", "$_^\\")
-    text = symbol(name).replace("1 - ", "").translate(signs).replace("beta", "β").replace("gamma", "γ")
-    complement = "1 − " if name.startswith(spaces.COMPLEMENT) else ""
-    return name if symbol(name) == name else complement + text
+    """The symbol of a hyperparameter in plain characters: β₂ᶠ for its mathematics."""
+    if symbol(name) == name:
+        return name
+    signs = str.maketrans("0123456789FB-", "₀₁₂₃₄₅₆₇₈₉ᶠᴮ−", "$_^\\")
+    text = symbol(name).replace("beta", "β").replace("gamma", "γ")
+    whole, minus, rest = text.rpartition("- ")
+    return whole.translate({36: None}) + minus.translate(signs) + rest.translate(signs)
 
 
 def _readable(value) -> str:

@@ -8,7 +8,7 @@ how far it can be believed.
 """
 
 import itertools
-import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ from ConfigSpace import ConfigurationSpace
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from ubalkit import inputs, observations
+from ubalkit import files, uncertainty
 from ubalkit import space as spaces
-from ubalkit.trust import Trust, r2_interval
+from ubalkit.observations import Trials
 
 __all__ = ["Ensemble", "fit", "load", "observed", "ARCHITECTURES", "WEIGHT_DECAYS"]
+__all__ += ["Trust", "UntrustworthyError", "LEAST_R2", "r2_interval", "noise_variance"]
 
 #: (n_h, d_h) and weight decays among which cross-validation chooses.
 ARCHITECTURES = ((1, 32), (2, 32))
@@ -36,6 +37,83 @@ _PARTS = 5
 # weight varies as its count in a bootstrap resample does, variance over squared
 # mean one, while no row but those of the part is lost.
 _SHAPE = 1 / (1 - 2 / _PARTS)
+
+
+#: Below this share of the explainable variance an explanation is called poor.
+LEAST_R2 = 0.5
+
+
+class UntrustworthyError(ValueError):
+    """There is nothing to explain: the ensemble predicts no better than the mean."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far an ensemble can be believed.
+
+    Attributes
+    ----------
+    metric : str
+    r2 : float
+        Held-out R².
+    low, high : float
+        Bounds of its 90 % interval, by bootstrap over the held-out rows.
+    ceiling : float
+        The noise ceiling: the R² that knowing every configuration's true mean
+        would give, 1 less the share of the variance that other seeds of the
+        same configuration make. NaN where no configuration was repeated.
+    """
+
+    metric: str
+    r2: float
+    low: float
+    high: float
+    ceiling: float = float("nan")
+
+    @property
+    def explained(self) -> float:
+        """Share of the explainable variance that the ensemble predicts: R² over its ceiling, if known."""
+        known = np.isfinite(self.ceiling) and self.ceiling > 0
+        return min(self.r2 / self.ceiling, 1.0) if known else self.r2
+
+    @property
+    def verdict(self) -> str:
+        """``none`` if the interval of R² reaches 0, else ``poor`` below `LEAST_R2`, else ``good``."""
+        if not self.low > 0:
+            return "none"
+        return "good" if self.explained >= LEAST_R2 else "poor"
+
+    def __str__(self):
+        ceiling = f" of at most {self.ceiling:.2f}" if np.isfinite(self.ceiling) else ""
+        return (
+            f"{self.metric}: held-out R² {self.r2:.2f} ({self.low:.2f} to {self.high:.2f}){ceiling}, "
+            f"{self.verdict}"
+        )
+
+    def check(self) -> None:
+        """Refuse or warn where the ensemble is not good.
+
+        Raises
+        ------
+        UntrustworthyError
+            If the verdict is ``none``.
+
+        Warns
+        -----
+        UserWarning
+            If it is ``poor``.
+        """
+        if self.verdict == "none":
+            raise UntrustworthyError(
+                f"{self}: the ensemble predicts held-out configurations no better than their mean does, so "
+                "there is nothing to explain. More observations may help, or the metric is noise."
+            )
+        if self.verdict == "poor":
+            warnings.warn(
+                f"{self}: less than {LEAST_R2:.0%} of what could be explained is; read the explanation as a "
+                "hint.",
+                stacklevel=3,
+            )
 
 
 @dataclass(frozen=True)
@@ -81,13 +159,17 @@ class Ensemble:
     @property
     def trust(self) -> Trust:
         """Whether to believe an explanation of this ensemble."""
-        row = self.quality.loc["ensemble"]
-        return Trust(self.metric, self.r2, row.get("low", self.r2), row.get("high", self.r2), self.ceiling)
+        return Trust(self.metric, *self.quality.loc["ensemble", ["r2", "low", "high"]], self.ceiling)
 
     @property
     def r2(self) -> float:
         """Held-out R² of the ensemble."""
         return float(self.quality.loc["ensemble", "r2"])
+
+    @property
+    def sign(self) -> int:
+        """1 where large values of the metric are the good ones, else -1."""
+        return 1 if self.maximize else -1
 
     @property
     def chosen(self) -> dict:
@@ -110,8 +192,7 @@ class Ensemble:
             "selection": self.selection.reset_index().to_dict("list"),
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
         }
-        sealed = {"sha256": observations.sha256(json.dumps(plain)), **plain}
-        observations.write_atomically(path, json.dumps(sealed) + "\n")
+        files.write_sealed(path, plain)
 
     def predict(self, table: pd.DataFrame) -> np.ndarray:
         """Mean prediction of the members for configurations, (n,)."""
@@ -130,10 +211,7 @@ def load(path: Path) -> Ensemble:
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no ensemble at {path}; notebook 02_metamodel makes it.")
-    plain = inputs.mapping(path)
-    sealed = plain.pop("sha256", None)
-    if sealed != observations.sha256(json.dumps(plain)):
-        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
+    plain = files.read_sealed(path)
     del plain["activation"]
     space, members = spaces.from_plain(plain["space"]), []
     for arrays in plain["members"]:
@@ -149,9 +227,8 @@ def load(path: Path) -> Ensemble:
 
 
 def fit(
-    table: pd.DataFrame,
-    metric: str,
-    space: ConfigurationSpace | None = None,
+    trials: Trials,
+    metric: str | None = None,
     *,
     n_members: int = 10,
     n_folds: int = 5,
@@ -159,7 +236,6 @@ def fit(
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
     steps: int = 600,
     noise: float = float("nan"),
-    maximize: bool = True,
     seed: int = 0,
 ) -> Ensemble:
     """Fit an ensemble to observations.
@@ -172,13 +248,12 @@ def fit(
 
     Parameters
     ----------
-    table : DataFrame
-        Observations; see `ubalkit.observations`.
-    metric : str
-        A column of the table.
-    space : ConfigurationSpace, optional
-        UBAL's seven hyperparameters by default.
+    trials : Trials
+        Observations.
+    metric : str, optional
+        What to predict; the trials' first metric by default.
     n_members, n_folds : int
+        Networks in the ensemble, and parts of the cross-validation.
     architectures : sequence of (n_h, d_h)
         Numbers of hidden layers and of GELU units in each.
     weight_decays : sequence of float
@@ -188,11 +263,9 @@ def fit(
         Of full-batch Adam, its rate falling to zero along a half cosine.
     noise : float
         Variance of the metric between seeds of one configuration, if known
-        (`trust.noise_variance`); it sets the ceiling of R².
-    maximize : bool
-        Whether large values of the metric are the good ones, for what is
-        recommended.
+        (`noise_variance`); it sets the ceiling of R².
     seed : int
+        Seed of folds, weights of the rows and initial weights.
 
     Returns
     -------
@@ -204,8 +277,8 @@ def fit(
         For an unknown or constant metric, or fewer usable rows than twice
         the number of hyperparameters plus the number of folds.
     """
-    space = space or spaces.ubal()
-    unit, y = observed(table, metric, space, n_folds)
+    metric, space = trials.named(metric), trials.space
+    unit, y = observed(trials, metric, n_folds)
     x = torch.as_tensor(unit, dtype=torch.float32)
     mean, std = y.mean(), y.std()
     target = torch.as_tensor((y - mean) / std, dtype=torch.float32)
@@ -239,24 +312,22 @@ def fit(
     quality = {"ensemble": _scores(y, held_out)}
     quality |= {f"member {k}": _scores(y, values) for k, values in enumerate(left_out)}
     quality = pd.DataFrame(quality).T.astype({"n": int})
-    n_failed = len(table) - len(y)
-    ceiling = 1 - noise / y.var()
-    return Ensemble(metric, space, members, quality, held_out, selection, len(y), n_failed, ceiling, maximize)
+    counts, ceiling = (len(y), len(trials) - len(y)), 1 - noise / y.var()
+    maximize = trials.metrics[metric] == "maximize"
+    return Ensemble(metric, space, members, quality, held_out, selection, *counts, ceiling, maximize)
 
 
-def observed(
-    table: pd.DataFrame, metric: str, space: ConfigurationSpace, n_more: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def observed(trials: Trials, metric: str, n_more: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """What can be learned from: unit-cube coordinates (n, d) and metric (n,) of the usable rows.
 
     Raises
     ------
     ValueError
-        For an unknown, constant or not finite metric, fewer usable rows than
-        twice the number of hyperparameters and `n_more`, or constants only.
+        For an unknown or constant metric, fewer usable rows than twice the
+        number of hyperparameters and `n_more`, or constants only.
     """
-    values, rows = observations.metric_values(table, metric), observations.usable(table)
-    unit, y = spaces.to_unit(space, rows), values.loc[rows.index].to_numpy(float)
+    rows = trials.usable
+    unit, y = spaces.to_unit(trials.space, rows), rows[trials.named(metric)].to_numpy(float)
     d = unit.shape[1]
     if d == 0:
         raise ValueError("The space holds constants only: there is nothing to explain.")
@@ -265,8 +336,6 @@ def observed(
             f"{len(y)} usable observations are too few for {d} hyperparameters; at least {2 * d + n_more} "
             "are needed."
         )
-    if not np.isfinite(y).all():
-        raise ValueError(f"{metric} holds {(~np.isfinite(y)).sum()} values that are not finite.")
     if np.ptp(y) == 0:
         raise ValueError(f"{metric} is constant at {y[0]:g}: there is nothing to explain.")
     return unit, y
@@ -350,3 +419,34 @@ class _Settled(nn.Module):
 
     def forward(self, unit: Tensor) -> Tensor:
         return torch.as_tensor(spaces.settled(self.space, unit.detach().numpy()))
+
+
+def r2_interval(y: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+    """Bounds of the 90 % interval of R², by bootstrap over rows; NaN predictions are left out."""
+    known = ~np.isnan(predicted)
+
+    def r2(y, predicted):
+        variance = y.var(-1)
+        return 1 - ((y - predicted) ** 2).mean(-1) / np.where(variance > 0, variance, np.nan)
+
+    return uncertainty.bootstrap(r2, y[known], predicted[known], n_resamples=400)[1:]
+
+
+def noise_variance(repeats: pd.DataFrame, metric: str) -> float:
+    """Variance of a metric between seeds of one configuration, pooled over configurations.
+
+    Parameters
+    ----------
+    repeats : DataFrame
+        Observations in which every configuration (``index``) stands several
+        times; see `Experiment.repeats`.
+    metric : str
+        A column of them.
+
+    Returns
+    -------
+    float
+    """
+    groups = repeats.groupby(level="index")[metric]
+    freedom = groups.count() - 1
+    return float((groups.var(ddof=1) * freedom).sum() / freedom.sum()) if freedom.sum() > 0 else float("nan")

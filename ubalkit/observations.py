@@ -1,180 +1,162 @@
-"""The observation table: one row a configuration, what was set and what came out.
+"""Observations: what was set, what came out, a row a trial; in memory `Trials`, on disk tables and chunks.
 
-Columns: the hyperparameters in their order, the metrics (of UBAL networks
-``test_accuracy`` and ``backprojection_accuracy``) and ``status`` (``ok``, or
-``failed``, where a network diverged for example). The index, named ``index``,
-says which configuration of the profile a row is.
+A table has the hyperparameters in their order, the metrics, and ``status``
+(``ok``, or ``failed``, where a network diverged for example). Its index,
+named ``index``, says which configuration of the experiment a row is.
 
 A recorded table is ``observations.csv`` with ``observations.json`` beside it,
-which says what made it and holds a SHA-256 that reading checks; for the files
-of a search that is under way see `ubalkit.chunks`.
+which says what made it and holds the SHA-256 of the table. While a search is
+under way each finished piece of it is a chunk, a sealed file of its own. All
+that is read is checked here, and trusted everywhere else.
 """
 
 import contextlib
-import hashlib
-import io
-import json
-import os
+import itertools
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ConfigSpace import ConfigurationSpace
 
-from ubalkit import experiment, inputs, profiles
+from ubalkit import files
 from ubalkit import space as spaces
-from ubalkit.experiment import Experiment
-from ubalkit.profiles import METRICS, Profile
-from ubalkit.trials import from_csv, from_frame, from_optuna, from_sklearn
 
-__all__ = ["METRICS", "metric_values", "check", "usable", "write", "read"]
-__all__ += ["to_text", "from_text", "sha256", "write_atomically"]
-__all__ += ["from_frame", "from_csv", "from_optuna", "from_sklearn"]
+__all__ = ["Trials", "checked", "read", "write", "Merged", "merge", "read_chunks", "write_chunk", "ranges"]
 
 
-def to_text(table: pd.DataFrame) -> str:
-    """A table as CSV."""
-    return table.to_csv(lineterminator="\n")
+@dataclass(frozen=True)
+class Trials:
+    """Finished trials of a search: the table, the space they were drawn from, and what is to be explained.
 
+    Readers make them (`ubalkit.readers`), `read` does, and `experiment.run`;
+    what takes them trusts them.
 
-def from_text(text: str) -> pd.DataFrame:
-    """A table from CSV, to the last bit as it was."""
-    # Python's parser reads floats back to the last bit in every version of pandas.
-    return pd.read_csv(io.StringIO(text), index_col="index", engine="python")
-
-
-def sha256(text: str) -> str:
-    """Of a text, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be written: a full disk, a folder without permission.
+    Attributes
+    ----------
+    table : DataFrame
+        A row a trial, by its number: the hyperparameters in the order of the
+        space, NaN where a condition switches one off; the metrics, NaN where a
+        trial failed; and ``status``, ``ok`` or ``failed``.
+    space : ConfigurationSpace
+    metrics : dict of name to "maximize" or "minimize"
+    report : DataFrame
+        What a reader found and did: ``n`` of what, and what was ``done``.
+    about : dict
+        What made the trials: settings, versions, date.
     """
-    # A reader, or a kill, sees the old file or the new one, nothing between.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise ValueError(f"{path} could not be written ({error.strerror}).") from error
+
+    table: pd.DataFrame
+    space: ConfigurationSpace
+    metrics: Mapping[str, str]
+    report: pd.DataFrame | None = field(default=None, repr=False)
+    about: dict = field(default_factory=dict, repr=False)
+
+    def __len__(self):
+        return len(self.table)
+
+    @property
+    def metric(self) -> str:
+        """Name of the first metric."""
+        return next(iter(self.metrics))
+
+    @cached_property
+    def usable(self) -> pd.DataFrame:
+        """The rows of the trials that did not fail."""
+        return self.table[self.table["status"] == "ok"]
+
+    def named(self, metric: str | None) -> str:
+        """A metric's name, of the first one by default.
+
+        Raises
+        ------
+        ValueError
+            For a metric that the trials do not have.
+        """
+        if metric is None:
+            return self.metric
+        if metric not in self.metrics:
+            raise ValueError(
+                f"Unknown metric {metric!r:.60}; the trials have {', '.join(self.metrics):.200}."
+            )
+        return metric
 
 
-def check(table: pd.DataFrame, profile: Profile | Experiment) -> pd.DataFrame:
-    """See that a table holds observations of a profile or experiment, and nothing else.
+def checked(
+    table: pd.DataFrame, space: ConfigurationSpace, seed: int, metrics: Sequence[str]
+) -> pd.DataFrame:
+    """The table itself, where each row is the configuration of its index, and has its metrics or failed.
 
-    Returns
-    -------
-    DataFrame
-        The table itself.
+    Parameters
+    ----------
+    table : DataFrame
+    space : ConfigurationSpace
+    seed : int
+        Seed of the experiment; row *i* must be what `space.sample` draws for it.
+    metrics : sequence of str
 
     Raises
     ------
     ValueError
         For missing columns, duplicated indices, missing values in rows that
-        did not fail, or rows whose hyperparameters are not those of the
-        profile's configuration of that index.
+        did not fail, or rows of another configuration.
     """
-    names = spaces.names(profile.space)
-    missing = [c for c in [*names, *profile.metrics, "status"] if c not in table]
-    if missing:
+    names = spaces.names(space)
+    if missing := [c for c in [*names, *metrics, "status"] if c not in table]:
         raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
     twice = table.index[table.index.duplicated()]
     if len(twice):
         raise ValueError(f"The table of observations holds the index {twice[0]} more than once.")
-    ok = table[table["status"] == "ok"]
-    for column in profile.metrics:
-        values = pd.Series(_numbers(ok[column]), ok.index)
-        if values.isna().any():
-            row = values.index[values.isna()][0]
-            raise ValueError(f"Row {row} has no number for {column} though its status is ok.")
-    drawn = spaces.sample(profile.space, profile.seed, table.index)
-    same = np.column_stack([_same(table[name], drawn[name]) for name in names])
+    found = table.loc[table["status"] == "ok", list(metrics)].apply(pd.to_numeric, errors="coerce")
+    if found.isna().any(axis=None):
+        row = found.index[found.isna().any(axis=1)][0]
+        raise ValueError(f"Row {row} has no number for each metric though its status is ok.")
+    drawn = spaces.sample(space, seed, table.index)
+    same = np.column_stack([_same(table[name], drawn[name]) for name in names]).all(axis=1)
     if not same.all():
-        row = table.index[~same.all(axis=1)][0]
-        raise ValueError(
-            f"Row {row} is not configuration {row} of the profile {profile.name!r}; "
-            "the table was made with other settings."
-        )
+        row = table.index[~same][0]
+        raise ValueError(f"Row {row} is not configuration {row}; the table was made with other settings.")
     return table
 
 
 def _same(read: pd.Series, drawn: pd.Series) -> np.ndarray:
-    same = np.isclose(_numbers(read), _numbers(drawn), rtol=1e-9, atol=1e-9)
-    same |= (read.isna() & drawn.isna()).to_numpy()
-    if not same.all():
-        same |= [str(a) == str(b) for a, b in zip(read, drawn)]
-    return same
+    numbers = (pd.to_numeric(values, errors="coerce").to_numpy(float) for values in (read, drawn))
+    same = np.isclose(*numbers, rtol=1e-9, atol=1e-9) | (read.isna() & drawn.isna()).to_numpy()
+    return same if same.all() else same | [str(a) == str(b) for a, b in zip(read, drawn)]
 
 
-def _numbers(values: pd.Series) -> np.ndarray:
-    return pd.to_numeric(values, errors="coerce").to_numpy(float)
+def write(trials: Trials, path: str | Path, **about) -> None:
+    """Write trials as CSV and, beside it, JSON that says what made them.
 
-
-def metric_values(table: pd.DataFrame, metric: str) -> pd.Series:
-    """One metric of a table.
-
-    Raises
-    ------
-    ValueError
-        For a metric that the table does not have.
+    Parameters
+    ----------
+    trials : Trials
+    path : str or Path
+        Ends in ``.csv``; the JSON has the same name.
+    **about
+        Further plain values that say what made them.
     """
-    if not isinstance(metric, str) or metric not in table:
-        known = [c for c in table if c in METRICS] or list(table.select_dtypes("number")) or list(METRICS)
-        raise ValueError(f"Unknown metric {metric!r:.60}; the table has {', '.join(map(str, known)):.200}.")
-    return pd.Series(_numbers(table[metric]), table.index, name=metric)
+    files.write_table(
+        trials.table, Path(path), **{"directions": dict(trials.metrics), **trials.about, **about}
+    )
 
 
-def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that did not fail; says how many it leaves out, in a warning.
-
-    Raises
-    ------
-    ValueError
-        If the table has no column ``status``.
-    """
-    if "status" not in table:
-        raise ValueError(f"The table has no column 'status'; it has {', '.join(map(str, table)):.200}.")
-    ok = np.array([str(word) == "ok" for word in table["status"]], dtype=bool)
-    if not ok.all():
-        warnings.warn(f"{(~ok).sum()} of {len(table)} configurations failed and are left out.", stacklevel=2)
-    return table[ok]
-
-
-def write(table: pd.DataFrame, path: str | Path, **provenance) -> None:
-    """Write a table as CSV and, beside it, JSON that says what made it.
+def read(path: str | Path, experiment=None) -> Trials:
+    """Read a table that `write` wrote; check its SHA-256 and its rows.
 
     Parameters
     ----------
     path : str or Path
-        Ends in ``.csv``; the JSON has the same name.
-    **provenance
-        Plain values: settings, versions, dates.
-    """
-    path, text = Path(path), to_text(table)
-    own = {"rows": len(table), "sha256": sha256(text)}
-    about = {**own, **provenance, **own}  # also where they are those of a table that was read
-    write_atomically(path, text)
-    write_atomically(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
-
-
-def read(path: str | Path, profile: Profile | Experiment | None = None) -> pd.DataFrame:
-    """Read a table; check its SHA-256, its rows and, with a profile, that it is the profile's.
+        Ends in ``.csv``.
+    experiment : Experiment, optional
+        What must have made it.
 
     Returns
     -------
-    DataFrame
-        Its ``attrs["about"]`` holds the provenance.
+    Trials
 
     Raises
     ------
@@ -182,24 +164,121 @@ def read(path: str | Path, profile: Profile | Experiment | None = None) -> pd.Da
         If there is no such file.
     ValueError
         If the file was changed since it was written, was made with other
-        settings than the profile's, or `check` fails.
+        settings than the experiment's, or `checked` fails.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
-    # What is not UTF-8 has another SHA-256 than what was written.
-    text = path.read_text(encoding="utf-8", errors="replace")
-    about_file = path.with_suffix(".json")
-    if not about_file.is_file():
-        raise ValueError(f"{about_file.name} is missing beside {path}: what made the table is unknown.")
-    about = inputs.mapping(about_file)
-    if about.get("sha256") != sha256(text):
-        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
-    table = from_text(text)
-    if profile is not None and about.get("fingerprint") != profile.fingerprint:
-        raise ValueError(f"{path} was made with other settings than the profile {profile.name!r} has.")
-    if "space" in about and about.get("sampler", "random") == "random":
-        known = experiment if "directions" in about else profiles
-        check(table, known.from_settings(about))
-    table.attrs["about"] = about
-    return table
+    table, about = files.read_table(Path(path))
+    if experiment is not None and about.get("fingerprint") != experiment.fingerprint:
+        raise ValueError(f"{path} was made with other settings than {experiment.name!r} has.")
+    space, columns = spaces.from_plain(about["space"]), list(table)
+    # Tables that do not say so hold accuracies, between the hyperparameters and the status.
+    metrics = columns[columns.index(spaces.names(space)[-1]) + 1 : columns.index("status")]
+    directions = about.get("directions") or dict.fromkeys(metrics, "maximize")
+    if about.get("sampler", "random") == "random":
+        checked(table, space, about["seed"], list(directions))
+    return Trials(table, space, directions, about=about)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Rows of several chunks together.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Every configuration once, in the order of the indices; of rows in
+        conflict the one that was read first.
+    twice : list of int
+        Indices that stand in several files, with the same numbers.
+    conflicts : list of int
+        Indices that stand in several files, with different numbers.
+    """
+
+    table: pd.DataFrame
+    twice: list[int]
+    conflicts: list[int]
+
+    def missing(self, n: int) -> list[int]:
+        """Which of the configurations 0 … n - 1 are not there."""
+        return sorted(set(range(n)) - set(self.table.index))
+
+
+def write_chunk(table: pd.DataFrame, folder: Path, experiment) -> None:
+    """Write the finished rows of one piece of a search, whole or not at all."""
+    path = folder / f"{table.index[0]:06d}-{table.index[-1]:06d}.chunk.json"
+    files.write_sealed(path, {"fingerprint": experiment.fingerprint, "csv": files.to_csv(table)})
+
+
+def read_chunks(folder: Path, experiment) -> pd.DataFrame:
+    """All rows in the chunks of a folder; see `merge`. Rows in conflict are warned of."""
+    merged = _joined(_all(folder, experiment))
+    if merged.conflicts:
+        warnings.warn(
+            f"{folder} holds different numbers for {ranges(merged.conflicts)}; the first are kept.",
+            stacklevel=2,
+        )
+    return merged.table
+
+
+def merge(folders: Sequence[Path], experiment) -> Merged:
+    """The chunks in folders, and in the folders within them, as one table.
+
+    Of a folder without chunks it is its table, ``observations.csv``, as the
+    recorded ones come. A damaged file is reported in a warning, renamed and
+    left out, so that its rows are computed again.
+
+    Raises
+    ------
+    ValueError
+        If a chunk or a table was made with other settings than the
+        experiment's.
+    """
+    parts = []
+    for folder in map(Path, folders):
+        found, recorded = _all(folder, experiment), folder / "observations.csv"
+        parts += found or ([read(recorded, experiment).table] if recorded.is_file() else [])
+    return _joined(parts)
+
+
+def _all(folder: Path, experiment) -> list[pd.DataFrame]:
+    paths = sorted(folder.rglob("*.chunk.json"))
+    return [rows for path in paths if (rows := _rows(path, experiment)) is not None]
+
+
+def _joined(parts: Sequence[pd.DataFrame]) -> Merged:
+    if not parts:
+        return Merged(pd.DataFrame(), [], [])
+    table = pd.concat(parts)
+    again = table.index.duplicated()
+    first, others = table[~again], table[again]
+    known = first.loc[others.index]
+    same = ((others == known) | (others.isna() & known.isna())).all(axis=1)
+    conflicts = sorted(set(others.index[~same]))
+    return Merged(first.sort_index(), sorted(set(others.index) - set(conflicts)), conflicts)
+
+
+def _rows(path: Path, experiment) -> pd.DataFrame | None:
+    try:
+        chunk = files.read_sealed(path)
+        rows = files.from_csv(chunk["csv"])
+    except (ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError):  # in a folder that can only be read
+            path.replace(path.with_suffix(".damaged"))
+        warnings.warn(f"{path} is damaged; its configurations are computed again.", stacklevel=4)
+        return None
+    if chunk.get("fingerprint") != experiment.fingerprint:
+        raise ValueError(
+            f"{path} was made with other settings than {experiment.name!r} has; "
+            "search in another folder or delete it."
+        )
+    return rows
+
+
+def ranges(indices: Sequence[int]) -> str:
+    """Indices in words.
+
+    >>> ranges([0, 1, 2, 3, 7, 9, 10])
+    '0-3, 7, 9-10'
+    """
+    groups = itertools.groupby(enumerate(sorted(indices)), key=lambda pair: pair[1] - pair[0])
+    runs = [[index for _, index in group] for _, group in groups]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)

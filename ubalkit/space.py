@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from ConfigSpace import ConfigurationSpace, Constant, Float
+from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.conditions import OrConjunction
 from ConfigSpace.hyperparameters import (
     IntegerHyperparameter,
@@ -25,76 +25,15 @@ from ConfigSpace.hyperparameters import (
     UniformIntegerHyperparameter,
 )
 
-from ubalkit import inputs
+from ubalkit import files
 
-__all__ = ["ubal", "without_complements", "names", "varied", "choices", "is_number", "describe"]
+__all__ = ["names", "varied", "choices", "is_number", "describe"]
 __all__ += ["sample", "sobol", "spread", "to_unit", "from_unit", "active", "legal", "settled", "bound"]
 __all__ += ["coordinate", "snapped", "values", "reduced", "plain", "from_plain"]
 
 
-#: What the name of a complement begins with, and the least complement that is drawn.
-COMPLEMENT, NEAREST = "one_minus_", 1e-4
-
 # Draws of one configuration before forbidden clauses are said to leave nothing.
 _PATIENCE = 1000
-
-
-def ubal(n_layers: int = 3, *, near_one: Sequence[str] = ()) -> ConfigurationSpace:
-    """UBAL's own hyperparameters, each uniform in [0, 1] (paper, Section 4).
-
-    Parameters
-    ----------
-    n_layers : int
-        Number of layers, input included; three give the paper's seven.
-    near_one : sequence of str
-        Hyperparameters whose values near 1 are to be searched: in place of
-        ``beta_2``, say, the space has ``one_minus_beta_2``, drawn from its
-        logarithm, from `NEAREST` to 1. See `without_complements`.
-
-    Returns
-    -------
-    ConfigurationSpace
-        ``beta_1 …`` (β^F of each layer), ``gammaF_1 …`` and ``gammaB_1 …``
-        (γ^F and γ^B of each weight matrix W and M).
-
-    Raises
-    ------
-    ValueError
-        For a name in `near_one` that is none of these.
-    """
-    order = [f"beta_{k}" for k in range(1, n_layers + 1)]
-    order += [f"{g}_{k}" for g in ("gammaF", "gammaB") for k in range(1, n_layers)]
-    if unknown := [name for name in near_one if name not in order]:
-        raise ValueError(
-            f"near_one: {unknown[0]!r:.60} is no hyperparameter of UBAL; {', '.join(order)} are."
-        )
-    space = ConfigurationSpace(name="ubal")
-    for position, name in enumerate(order):
-        # ConfigSpace sorts by name; the paper's order is kept beside each name.
-        meta = {"position": position}
-        if name in near_one:
-            space.add(Float(COMPLEMENT + name, (NEAREST, 1.0), log=True, meta=meta))
-        else:
-            space.add(Float(name, (0.0, 1.0), meta=meta))
-    return space
-
-
-def without_complements(table: pd.DataFrame) -> pd.DataFrame:
-    """A table in which ``one_minus_beta_2``, say, has become ``beta_2``, and so on.
-
-    Raises
-    ------
-    ValueError
-        If a complement lies outside [0, 1], or stands beside what it is the complement of.
-    """
-    plain_of = {name: name.removeprefix(COMPLEMENT) for name in table if str(name).startswith(COMPLEMENT)}
-    for name, plain in plain_of.items():
-        if plain in table:
-            raise ValueError(f"The table has both {name} and {plain}; one of them is needed.")
-        wrong = table[name][~table[name].between(0, 1)]
-        if len(wrong):
-            raise ValueError(f"{name} = {wrong.iloc[0]:g} in row {wrong.index[0]}; it must lie in [0, 1].")
-    return table.assign(**{name: 1 - table[name] for name in plain_of}).rename(columns=plain_of)
 
 
 def names(space: ConfigurationSpace) -> list[str]:
@@ -128,11 +67,20 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
     ------
     ValueError
         If the forbidden clauses leave next to nothing, or `seed` or an index
-        is no whole number of at least 0.
+        is negative.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"rate": (0.0, 1.0)})
+    >>> sample(space, seed=0, indices=[0, 7]).round(2)
+           rate
+    index
+    0      0.64
+    7      0.68
     """
     d = len(varied(space))
-    indices = [inputs.whole("index", i) for i in indices]
-    generators = [np.random.default_rng([inputs.whole("seed", seed), i]) for i in indices]
+    indices = [int(i) for i in indices]
+    generators = [np.random.default_rng([seed, i]) for i in indices]
     unit = np.array([generator.random(d) for generator in generators]).reshape(len(indices), d)
     for _ in range(_PATIENCE):
         forbidden = np.flatnonzero(~legal(space, unit))
@@ -195,7 +143,7 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
         values = values.astype(object).where(~missing, hp.default_value) if missing.any() else values
         values = values.to_numpy()
         if is_number(hp):
-            values = values if values.dtype.kind in "iuf" else np.array([*map(inputs.real, values)], float)
+            values = pd.to_numeric(values, errors="coerce") if values.dtype.kind not in "iuf" else values
             right = (values >= hp.lower) & (values <= hp.upper)
             right &= (values % 1 == 0) | (not isinstance(hp, IntegerHyperparameter))
         else:
@@ -389,7 +337,7 @@ def describe(space: ConfigurationSpace) -> pd.Series:
 
 
 def _outside(hp, value) -> ValueError:
-    return ValueError(f"{hp.name} = {inputs.line(value)} lies outside its space: {inputs.line(hp, 150)}.")
+    return ValueError(f"{hp.name} = {files.line(value)} lies outside its space: {files.line(hp, 150)}.")
 
 
 def is_number(hp) -> bool:

@@ -18,7 +18,7 @@ from scipy import stats
 
 from ubalkit import space as spaces
 
-__all__ = ["Estimate", "estimate", "interval", "backgrounds", "order"]
+__all__ = ["Estimate", "estimate", "interval", "bootstrap", "bounds", "backgrounds", "order"]
 
 #: Confidence of all intervals.
 LEVEL = 0.9
@@ -84,12 +84,20 @@ def estimate(
         Whether the configurations are a random sample, whose choice adds to
         the uncertainty; not so for a grid or Sobol' points.
     n_resamples : int
+        Number of replicates; with 0 the value comes alone, its interval NaN.
     seed : int
+        Seed of the members drawn and of the configurations resampled.
 
     Returns
     -------
     Estimate
         Without an interval (NaN) where the ensemble has one member.
+
+    Examples
+    --------
+    >>> members = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> estimate(lambda values, weights: weights @ values, members, n_resamples=0).value
+    array(2.5)
     """
     n_members, n = member_values.shape[:2]
     rng = np.random.default_rng(seed)
@@ -99,7 +107,7 @@ def estimate(
     weights = rng.multinomial(n, even, size=n_resamples) / n if resample_rows else [even] * n_resamples
     replicates = np.array([statistic(member_values[k], w) for k, w in zip(drawn, weights)])
     low = high = np.full_like(value, np.nan)
-    if n_members > 1:
+    if n_members > 1 and n_resamples:
         low, high = interval(value, replicates, n_members=n_members, nonnegative=nonnegative)
     return Estimate(value, low, high, replicates)
 
@@ -122,6 +130,44 @@ def interval(
     quantile = stats.t.ppf((1 + LEVEL) / 2, n_members - 1 if n_members else np.inf)
     reach = CALIBRATION * quantile * replicates.std(0) * (1 + 1 / (n_members or np.inf)) ** 0.5
     return np.minimum(value, unbiased) - reach, np.maximum(value, unbiased) + reach
+
+
+def bounds(replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the 90 % percentile interval, along the first axis; NaN are left out."""
+    return tuple(np.nanquantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
+
+
+def bootstrap(
+    statistic: Callable[..., np.ndarray], *samples: np.ndarray, n_resamples: int = 2000, seed=0
+) -> tuple[float, float, float]:
+    """A statistic of observations with the bounds of its 90 % interval, by resampling them.
+
+    Parameters
+    ----------
+    statistic : callable
+        From arrays (..., n) to (...).
+    *samples : ndarray, shape (n,)
+        What it is computed from; entry *i* of all is of one observation.
+    n_resamples : int
+        Number of resamples.
+    seed : int or Generator
+        Seed of the resampling, or what draws.
+
+    Returns
+    -------
+    value, low, high : float
+
+    Examples
+    --------
+    >>> value, low, high = bootstrap(lambda x: x.mean(-1), np.arange(100.0))
+    >>> bool(low < value < high)
+    True
+    """
+    samples = [np.asarray(sample, dtype=float) for sample in samples]
+    n = len(samples[0])
+    rows = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
+    low, high = bounds(statistic(*(sample[rows] for sample in samples)))
+    return statistic(*samples), low, high
 
 
 def backgrounds(ensemble, n_background: int, seed: int) -> np.ndarray:

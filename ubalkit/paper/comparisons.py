@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from ubalkit import observations
+from ubalkit import uncertainty
 
 __all__ = ["expected_best", "best_of", "trials_to_reach", "differences", "verdict", "agreement"]
+__all__ += ["rank_correlation"]
 
 
 def expected_best(values: np.ndarray, n) -> np.ndarray:
@@ -54,7 +55,7 @@ def best_of(
     rng = np.random.default_rng(seed)
     frames = []
     for arm, table in tables.items():
-        values = _values(table, metric)
+        values = table[metric].dropna().to_numpy()
         if "study" in table:
             best_so_far = np.maximum.accumulate(_studies(table, metric), axis=1)
             sizes = np.arange(1, best_so_far.shape[1] + 1)
@@ -64,13 +65,9 @@ def best_of(
             sizes = np.unique(np.geomspace(1, len(values), 40).round().astype(int))
             best = expected_best(values, sizes)
             curves = expected_best(rng.choice(values, (n_resamples, len(values))), sizes)
-        low, high = np.quantile(curves, [0.05, 0.95], axis=0)
+        low, high = uncertainty.bounds(curves)
         frames.append(pd.DataFrame({"arm": arm, "n": sizes, "best": best, "low": low, "high": high}))
     return pd.concat(frames, ignore_index=True)
-
-
-def _values(table: pd.DataFrame, metric: str) -> np.ndarray:
-    return observations.metric_values(observations.usable(table), metric).to_numpy()
 
 
 def _studies(table: pd.DataFrame, metric: str) -> np.ndarray:
@@ -135,12 +132,12 @@ def differences(
     Raises
     ------
     ValueError
-        For an unknown metric or arm.
+        For an unknown arm.
     """
     if against not in tables:
         raise ValueError(f"Unknown arm {against!r}; there are {', '.join(tables)}.")
     rng = np.random.default_rng(seed)
-    values = {arm: _values(table, metric) for arm, table in tables.items()}
+    values = {arm: table[metric].dropna().to_numpy() for arm, table in tables.items()}
 
     def measures(x):
         return {"mean": x.mean(-1)} | {f"best of {n}": expected_best(x, n)[..., 0] for n in sizes}
@@ -149,7 +146,7 @@ def differences(
     reference, rows = measures(values[against]), []
     for arm in (arm for arm in tables if arm != against):
         for measure, observed in measures(values[arm]).items():
-            low, high = np.quantile(resampled[arm][measure] - resampled[against][measure], [0.05, 0.95])
+            low, high = uncertainty.bounds(resampled[arm][measure] - resampled[against][measure])
             rows.append((arm, measure, observed - reference[measure], low, high))
     columns = ["arm", "measure", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns).set_index(["arm", "measure"])
@@ -200,33 +197,32 @@ def agreement(
     Raises
     ------
     ValueError
-        For an unknown metric, if the tables share fewer than three
-        configurations that did not fail, or if an index stands twice, or for
-        configurations that differ in `names`.
+        If the tables share fewer than three configurations that did not fail,
+        if an index stands twice, or for configurations that differ in `names`.
     """
-    table, reference = observations.usable(table), observations.usable(reference)
+    table, reference = table.dropna(subset=[metric]), reference.dropna(subset=[metric])
     if table.index.has_duplicates or reference.index.has_duplicates:
         raise ValueError("A configuration stands twice; one row of each is needed.")
     rows = table.index.intersection(reference.index)
     if len(rows) < 3:
         raise ValueError(f"The tables share {len(rows)} configurations; at least 3 are needed.")
-    a, b = (observations.metric_values(t, metric).loc[rows].to_numpy() for t in (table, reference))
+    a, b = (t.loc[rows, metric].to_numpy() for t in (table, reference))
     x, x_reference = (t.loc[rows, list(names)].to_numpy(float).T for t in (table, reference))
     if not np.allclose(x, x_reference, equal_nan=True):
         raise ValueError("The tables have different configurations under the same index.")
 
     def measures(a, b, x):
-        pulls = _rank_correlation(x, b) - _rank_correlation(x, a)
-        return np.array([_rank_correlation(a, b), (b - a).mean(-1), *pulls])
+        pulls = rank_correlation(x, b) - rank_correlation(x, a)
+        return np.array([rank_correlation(a, b), (b - a).mean(-1), *pulls])
 
     draws = np.random.default_rng(seed).integers(len(rows), size=(n_resamples, len(rows)))
-    low, high = np.quantile(measures(a[draws], b[draws], x[:, draws]), [0.05, 0.95], axis=1)
+    low, high = uncertainty.bounds(measures(a[draws], b[draws], x[:, draws]).T)
     rows = ["rank correlation", "mean difference", *(f"pull of {n}" for n in names)]
     columns = {"value": measures(a, b, x), "low": low, "high": high}
     return pd.DataFrame(columns, pd.Index(rows, name="measure"))
 
 
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's, along the last axis; NaN where one of the two does not vary."""
     a, b = (r - r.mean(-1, keepdims=True) for r in (rankdata(v, axis=-1) for v in (a, b)))
     with np.errstate(invalid="ignore"):

@@ -10,12 +10,12 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ubalkit.search import one_thread
-from ubalkit.ubal import UBAL
+from ubalkit.ubal.network import UBAL
+from ubalkit.workers import one_thread
 
 __all__ = ["UBALClassifier"]
 
-# Parameters that hold a value a layer or a boundary of layers, and the names of these values in `space.ubal`.
+# Parameters that hold a value a layer, or a boundary of layers, and what these values are called one by one.
 _NAMES = {"beta": "beta", "gamma_f": "gammaF", "gamma_b": "gammaB"}
 
 

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubalkit import observations, uncertainty
-from ubalkit.attribution import Attribution
-from ubalkit.constraints import LOW
+from ubalkit import advice, uncertainty
+from ubalkit.advice import LOW, Recommendation
+from ubalkit.shapley import Attribution
 
-__all__ = ["STATEMENTS", "LOW", "judge", "coupling"]
+__all__ = ["STATEMENTS", "EXCLUDED", "RANGES", "judge", "coupling", "constraints"]
+
+#: What the paper leaves out of the next search, and where it keeps the rest (end of Section 4).
+EXCLUDED = ("beta_1", "gammaB_1", "gammaB_2")
+RANGES = {"beta_2": (0, 0.4), "beta_3": (0, 0.4), "gammaF_1": (0.6, 1), "gammaF_2": (0.6, 1)}
 
 TEST, BACK = "test_accuracy", "backprojection_accuracy"
 
@@ -187,16 +191,37 @@ def coupling(
         ``mean`` of the metric with its 90 % interval, ``low`` and ``high``;
         ``best``, how many of the best are among them.
     """
-    table = observations.usable(table) if "status" in table else table
     pairs = [(f"gammaF_{k}", f"beta_{k + 1}") for k in range(1, 100) if f"gammaF_{k}" in table]
     layers = sum((table[gamma] > table[beta]).astype(int) for gamma, beta in pairs)
     rng = np.random.default_rng(seed)
     rows = []
     for metric in (TEST, BACK):
         best = table[metric].nlargest(n_best).index
-        for count, values in table[metric].groupby(layers):
-            means = rng.choice(values.to_numpy(), (n_resamples, len(values))).mean(1)
-            low, high = np.quantile(means, [0.05, 0.95])
-            rows.append((metric, count, len(values), values.mean(), low, high, values.index.isin(best).sum()))
+        for count, values in table[metric].dropna().groupby(layers):
+            mean = uncertainty.bootstrap(_average, values, n_resamples=n_resamples, seed=rng)
+            rows.append((metric, count, len(values), *mean, values.index.isin(best).sum()))
     columns = ["metric", "layers", "n", "mean", "low", "high", "best"]
     return pd.DataFrame(rows, columns=columns).set_index(["metric", "layers"])
+
+
+def _average(values: np.ndarray) -> np.ndarray:
+    return values.mean(-1)
+
+
+def constraints(attribution: Attribution, *, n_best: int = 20) -> Recommendation:
+    """The paper's own constraints (Section 4), as a recommendation.
+
+    The paper does not say at which values the three hyperparameters that it
+    leaves out are held; here at those with the highest mean SHAP value.
+
+    Parameters
+    ----------
+    attribution : Attribution
+        Of UBAL's seven hyperparameters.
+    n_best : int
+        Best configurations that the guard counts.
+    """
+    curves, space = attribution.curves().set_index("hyperparameter"), attribution.ensemble.space
+    best = {name: curves.loc[name].set_index("value")["mean"].idxmax() for name in EXCLUDED}
+    freeze = {name: advice.readable(value, space[name]) for name, value in best.items()}
+    return advice.recommendation(attribution, freeze, dict(RANGES), n_best=n_best)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
+from ubalkit import uncertainty
 from ubalkit.metamodel import Ensemble
 
 __all__ = ["Attribution", "deep_shap", "agreement"]
@@ -160,13 +160,13 @@ class Attribution:
 def deep_shap(
     ensemble: Ensemble, table: pd.DataFrame, *, n_background: int = 32, seed: int = 0, tolerance: float = 1e-6
 ) -> Attribution:
-    """Deep SHAP of every member, for every usable configuration of a table.
+    """Deep SHAP of every member, for every configuration of a table.
 
     Parameters
     ----------
     ensemble : Ensemble
     table : DataFrame
-        Observations, or any configurations with ``status``.
+        Configurations: `Trials.usable`, for example.
     n_background : int
         Scrambled Sobol' points of the sampling distribution, the reference
         that predictions are compared with; not training rows. Each member
@@ -193,12 +193,11 @@ def deep_shap(
 
     if ensemble.space.conditions:
         raise ValueError(
-            "Deep SHAP cannot follow conditions between hyperparameters; decomposition.decompose(…).shap() "
+            "Deep SHAP cannot follow conditions between hyperparameters; effects.decompose(…).shap() "
             "is exact and can."
         )
     ensemble.trust.check()
-    rows = observations.usable(table)
-    unit = spaces.to_unit(ensemble.space, rows)
+    unit = spaces.to_unit(ensemble.space, table)
     x = torch.as_tensor(unit)
     values, base = [], []
     for member, points in zip(ensemble.members, uncertainty.backgrounds(ensemble, n_background, seed)):
@@ -219,7 +218,7 @@ def deep_shap(
             f"Deep SHAP is not additive: base and SHAP values miss a prediction by {error:.1e} of the "
             f"predictions' standard deviation; {tolerance:.1e} is allowed."
         )
-    return Attribution(ensemble, rows, spaces.varied(ensemble.space), unit, values, base)
+    return Attribution(ensemble, table, spaces.varied(ensemble.space), unit, values, base)
 
 
 def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """What hyperparameters columns of trials are: declared, inferred or of a given space.
 
-The rules are those of `ubalkit.trials`. A column is a list of plain values:
+The rules are those of `ubalkit.readers`. A column is a list of plain values:
 None, True, False, numbers and text, and NaN where a trial has none. What is
 known of it is said as a user would say it: ``(low, high)``,
 ``(low, high, "log")``, ``(low, high, step)``, a list of choices, or one value.
@@ -17,7 +17,7 @@ from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.hyperparameters import FloatHyperparameter, IntegerHyperparameter, OrdinalHyperparameter
 
 from ubalkit import space as spaces
-from ubalkit.inputs import line
+from ubalkit.files import line
 
 __all__ = ["MISSING", "infer", "unite", "plain", "cell", "as_number"]
 

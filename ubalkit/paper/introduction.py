@@ -8,8 +8,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.collections import LineCollection
 
-from ubalkit.figures import pictures, symbol
-from ubalkit.ubal import UBAL
+from ubalkit.figures import symbol
+from ubalkit.paper.figures import pictures
+from ubalkit.ubal.network import UBAL
 
 __all__ = ["phases", "learning_curves", "gallery", "capacity", "moved", "importances", "results"]
 

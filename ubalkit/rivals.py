@@ -16,19 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from ConfigSpace import ConfigurationSpace
 
 from ubalkit import metamodel
 from ubalkit import space as spaces
+from ubalkit.observations import Trials
 
 __all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap", "compare"]
 __all__ += ["quiet"]
 
 
 def fanova(
-    table: pd.DataFrame,
-    metric: str,
-    space: ConfigurationSpace | None = None,
+    trials: Trials,
+    metric: str | None = None,
     *,
     n_trees: int = 24,
     seed: int = 0,
@@ -37,12 +36,10 @@ def fanova(
 
     Parameters
     ----------
-    table : DataFrame
-        Observations; see `ubalkit.observations`.
-    metric : str
-        A column of the table.
-    space : ConfigurationSpace, optional
-        UBAL's seven hyperparameters by default.
+    trials : Trials
+        Observations.
+    metric : str, optional
+        What to explain; the trials' first metric by default.
     n_trees : int
         Optuna's default is 64. The time, the longest of all methods here,
         grows with it, and faster than the rows: half a second a tree for 1000.
@@ -63,15 +60,13 @@ def fanova(
         than twice the number of hyperparameters; as do all methods here.
     """
     evaluator = "FanovaImportanceEvaluator"
-    return _by_optuna("fANOVA", evaluator, table, metric, space, n_trees=n_trees, seed=seed)
+    return _by_optuna("fANOVA", evaluator, trials, metric, n_trees=n_trees, seed=seed)
 
 
 def ped_anova(
-    table: pd.DataFrame,
-    metric: str,
-    space: ConfigurationSpace | None = None,
+    trials: Trials,
+    metric: str | None = None,
     *,
-    maximize: bool = True,
     seed: int = 0,
 ) -> pd.Series:
     """PED-ANOVA (Watanabe et al., 2023), Optuna's; parameters and errors as `fanova`'s.
@@ -82,8 +77,6 @@ def ped_anova(
 
     Parameters
     ----------
-    maximize : bool
-        Whether large values of the metric are the good ones.
     seed : int
         Not used: nothing is random.
 
@@ -93,12 +86,10 @@ def ped_anova(
         Pearson divergence of the two densities, times the squared share of
         the rows that are the best; not negative.
     """
-    return _by_optuna("PED-ANOVA", "PedAnovaImportanceEvaluator", table, metric, space, maximize)
+    return _by_optuna("PED-ANOVA", "PedAnovaImportanceEvaluator", trials, metric)
 
 
-def mdi(
-    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None = None, *, seed: int = 0
-) -> pd.Series:
+def mdi(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
     """Mean decrease of impurity (Breiman, 2001), Optuna's; parameters and errors as `fanova`'s.
 
     Returns
@@ -108,13 +99,12 @@ def mdi(
         in [0, 1], in a forest of 64 trees grown down to single rows: fitted to
         noise, and so never quite zero.
     """
-    return _by_optuna("MDI", "MeanDecreaseImpurityImportanceEvaluator", table, metric, space, seed=seed)
+    return _by_optuna("MDI", "MeanDecreaseImpurityImportanceEvaluator", trials, metric, seed=seed)
 
 
 def n_rrelieff(
-    table: pd.DataFrame,
-    metric: str,
-    space: ConfigurationSpace | None = None,
+    trials: Trials,
+    metric: str | None = None,
     *,
     n_neighbors: int = 70,
     sigma: float | None = 20.0,
@@ -150,7 +140,7 @@ def n_rrelieff(
     """
     from scipy.spatial.distance import cdist
 
-    names, unit, y = _observed(table, metric, space)
+    names, unit, y = _observed(trials, metric)
     distance = cdist(unit, unit, "cityblock")
     np.fill_diagonal(distance, np.inf)
     near = distance.argsort(axis=1, kind="stable")[:, : min(n_neighbors, len(y) - 1)]
@@ -166,9 +156,7 @@ def n_rrelieff(
     return _series(weights if signed else np.maximum(weights, 0), names, "N-RReliefF")
 
 
-def permutation(
-    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None = None, *, seed: int = 0
-) -> pd.Series:
+def permutation(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
     """Permutation importance of random forests (Breiman, 2001); parameters and errors as `fanova`'s.
 
     Each fifth of the rows is predicted by a forest grown on the others, of
@@ -183,7 +171,7 @@ def permutation(
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import KFold
 
-    names, unit, y = _observed(table, metric, space)
+    names, unit, y = _observed(trials, metric)
     growth = np.zeros(len(names))
     settings = {"scoring": "neg_mean_squared_error", "n_repeats": 5, "random_state": seed}
     for seen, unseen in KFold(min(5, len(y)), shuffle=True, random_state=seed).split(unit):
@@ -193,9 +181,7 @@ def permutation(
     return _series(np.maximum(growth, 0), names, "permutation")
 
 
-def tree_shap(
-    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None = None, *, seed: int = 0
-) -> pd.Series:
+def tree_shap(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
     """TreeSHAP (Lundberg et al., 2020) of a random forest; parameters and errors as `fanova`'s.
 
     Returns
@@ -206,7 +192,7 @@ def tree_shap(
     """
     import shap
 
-    names, unit, y = _observed(table, metric, space)
+    names, unit, y = _observed(trials, metric)
     values = shap.TreeExplainer(_forest(unit, y, seed)).shap_values(unit)
     return _series(np.abs(values).mean(0), names, "TreeSHAP")
 
@@ -223,28 +209,25 @@ METHODS: Mapping[str, Callable[..., pd.Series]] = {
 
 
 def compare(
-    table: pd.DataFrame,
-    metric: str,
-    space: ConfigurationSpace | None = None,
+    trials: Trials,
+    metric: str | None = None,
     *,
     ours: Mapping[str, pd.Series] | None = None,
     methods: Mapping[str, Callable[..., pd.Series]] = METHODS,
-    maximize: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Shares of importance by every method, on the same observations.
 
     Parameters
     ----------
-    table, metric, space
+    trials, metric
         As for `fanova`.
     ours : mapping of name to Series, optional
         Importances by hyperparameter from elsewhere; the first columns.
     methods : mapping of name to function
-        Called as ``function(table, metric, space, seed=seed)``.
-    maximize : bool
-        For `ped_anova`, which alone depends on it.
+        Called as ``function(trials, metric, seed=seed)``.
     seed : int
+        Seed of the forests.
 
     Returns
     -------
@@ -258,25 +241,18 @@ def compare(
     ValueError
         As `fanova`.
     """
-    names, *_ = _observed(table, metric, space)
+    names, *_ = _observed(trials, metric)
     columns = dict(ours or {})
-    # The failed rows were warned of above, once.
-    rows = table[table["status"] == "ok"]
-    for name, method in methods.items():
-        which = {} if method is not ped_anova else {"maximize": maximize}
-        columns[name] = method(rows, metric, space, seed=seed, **which)
+    columns |= {name: method(trials, metric, seed=seed) for name, method in methods.items()}
     index = pd.Index(names, name="hyperparameter")
     frame = pd.DataFrame({name: weights.reindex(index) for name, weights in columns.items()}).clip(lower=0)
     shares = frame / frame.sum().replace(0, np.nan)
     return shares.sort_values(shares.columns[0], ascending=False, kind="stable")
 
 
-def _observed(
-    table: pd.DataFrame, metric: str, space: ConfigurationSpace | None
-) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _observed(trials: Trials, metric: str | None) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, unit-cube coordinates (n, d) and metric (n,) of the usable rows."""
-    space = space or spaces.ubal()
-    return spaces.varied(space), *metamodel.observed(table, metric, space)
+    return spaces.varied(trials.space), *metamodel.observed(trials, trials.named(metric))
 
 
 def _series(weights, names: list[str], method: str) -> pd.Series:
@@ -289,13 +265,13 @@ def _forest(unit: np.ndarray, y: np.ndarray, seed: int):
     return RandomForestRegressor(100, min_samples_leaf=3, random_state=seed).fit(unit, y)
 
 
-def _by_optuna(method, evaluator, table, metric, space, maximize: bool = True, **settings) -> pd.Series:
+def _by_optuna(method, evaluator, trials, metric, **settings) -> pd.Series:
     import optuna
 
-    names, unit, y = _observed(table, metric, space)
+    names, unit, y = _observed(trials, metric)
     axes = {name: optuna.distributions.FloatDistribution(0, 1) for name in names}
     with quiet():
-        study = optuna.create_study(direction="maximize" if maximize else "minimize")
+        study = optuna.create_study(direction=trials.metrics[trials.named(metric)])
         for u, value in zip(unit.tolist(), y.tolist()):
             params = dict(zip(names, u))
             study.add_trial(optuna.trial.create_trial(params=params, distributions=axes, value=value))

@@ -23,10 +23,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ubalkit import observations, uncertainty
 from ubalkit import space as spaces
-from ubalkit.attribution import Attribution
+from ubalkit import uncertainty
 from ubalkit.metamodel import Ensemble
+from ubalkit.shapley import Attribution
 
 __all__ = ["Decomposition", "decompose", "surface", "MOST"]
 
@@ -101,7 +101,7 @@ class Decomposition:
         return self.member_components @ (self._contains / self._sizes[:, None])
 
     def shap(self) -> Attribution:
-        """The exact SHAP values; like `attribution.deep_shap`'s, in all else.
+        """The exact SHAP values; like `shapley.deep_shap`'s, in all else.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Decomposition:
         if not self.complete:
             raise ValueError(
                 f"SHAP values need the effects of all sets; of {len(self.names)} hyperparameters only "
-                "those of one and two were computed. attribution.deep_shap approximates them."
+                "those of one and two were computed. shapley.deep_shap approximates them."
             )
         whole = (self.ensemble, self.table, self.names, self.unit)
         return Attribution(*whole, self.member_shares, self.base_values, self.random)
@@ -296,8 +296,8 @@ def decompose(
     ----------
     ensemble : Ensemble
     table : DataFrame, optional
-        The configurations, observations for example (failed ones are left
-        out); by default points of the sampling distribution.
+        The configurations, `Trials.usable` for example; by default points of
+        the sampling distribution.
     n_points : int
         How many of these: scrambled Sobol' points.
     n_background : int
@@ -332,8 +332,6 @@ def decompose(
     random = table is not None
     if table is None:
         table = spaces.from_unit(ensemble.space, spaces.spread(ensemble.space, n_points, seed))
-    else:
-        table = observations.usable(table) if "status" in table else table
     unit = spaces.to_unit(ensemble.space, table)
     largest = d if d <= MOST else 2
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]

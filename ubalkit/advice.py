@@ -16,12 +16,20 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 
-from ubalkit import decomposition, inputs, uncertainty
+from ubalkit import effects, uncertainty
 from ubalkit import space as spaces
-from ubalkit.attribution import Attribution
+from ubalkit.shapley import Attribution
 
-__all__ = ["Recommendation", "recommend", "paper", "joint", "reasons"]
-__all__ += ["LOW", "PAPER_EXCLUDED", "PAPER_RANGES"]
+__all__ = [
+    "Recommendation",
+    "recommend",
+    "joint",
+    "recommendation",
+    "reasons",
+    "low_throughout",
+    "readable",
+    "LOW",
+]
 
 #: Importance is low if the peak of the running mean |SHAP| stays below this
 #: share of the largest peak of all. The paper gives no number.
@@ -30,10 +38,6 @@ LOW = 0.4
 # Points of the space at which predictions are compared, and how many of the
 # best of them stand for the best.
 _N_POINTS, _N_TOP = 2**14, 16
-
-#: What the paper leaves out of the next search, and where it keeps the rest.
-PAPER_EXCLUDED = ("beta_1", "gammaB_1", "gammaB_2")
-PAPER_RANGES = {"beta_2": (0, 0.4), "beta_3": (0, 0.4), "gammaF_1": (0.6, 1), "gammaF_2": (0.6, 1)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Recommendation:
     freeze : dict of name to value
     ranges : dict of name to (low, high)
     space : ConfigurationSpace
-        The reduced space, ready for `search.run`.
+        The reduced space, ready for `experiment.run`.
     table : DataFrame
         A row a hyperparameter: its importance, its peak (the largest running
         mean of its absolute SHAP values), what to do and, for `recommend`,
@@ -100,27 +104,27 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     Raises
     ------
     ValueError
-        For `low` outside (0, 1), or `n_best` below 1.
+        For `low` outside (0, 1).
     """
-    if not 0 < inputs.real(low) < 1:
-        raise ValueError(f"low = {inputs.line(low)}; it must lie between 0 and 1.")
-    low, space, sign = float(low), attribution.ensemble.space, _sign(attribution.ensemble)
+    if not 0 < low < 1:
+        raise ValueError(f"low = {low}; it must lie between 0 and 1.")
+    space, sign = attribution.ensemble.space, attribution.ensemble.sign
     running = {name: attribution.running(name).draws for name in attribution.names}
     # First of the ensemble, then of its replicates.
-    largest = np.max([draws[:, 1].max(1) for draws in running.values()], axis=0)
+    freezes = low_throughout(np.array([draws[:, 1].max(1) for draws in running.values()]).T, low).T
     freeze, ranges, sure = {}, {}, {}
-    for name, draws in running.items():
-        means, frozen = sign * draws[:, 0], draws[:, 1].max(1) < low * largest
+    for (name, draws), frozen in zip(running.items(), freezes):
+        means = sign * draws[:, 0]
         values = spaces.values(space, name, np.linspace(0, 1, means.shape[1]))
         sure[name] = {"sure": (frozen[1:] == frozen[0]).mean()}
         # A category that matters stays as it is: only numbers have ranges.
         if name in spaces.bound(space):
             sure[name] = {}
         elif frozen[0]:
-            freeze[name] = _plain(values[means[0].argmax()], space[name])
-        elif hasattr(space[name], "lower"):
+            freeze[name] = readable(values[means[0].argmax()], space[name])
+        elif spaces.is_number(space[name]):
             places = np.array([_positive(mean) for mean in means])
-            start, stop = (_plain(values[k], space[name]) for k in places[0])
+            start, stop = (readable(values[k], space[name]) for k in places[0])
             # An integer may have one good value alone.
             if start == stop:
                 freeze[name] = start
@@ -131,7 +135,7 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
             for bound, ends in zip(("low", "high"), reach):
                 starts, stops = np.interp(ends, np.arange(len(values)), values.astype(float))
                 sure[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
-    return _recommendation(attribution, freeze, ranges, n_best, pd.DataFrame(sure).T)
+    return recommendation(attribution, freeze, ranges, n_best=n_best, sure=pd.DataFrame(sure).T)
 
 
 def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) -> Recommendation:
@@ -153,41 +157,42 @@ def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) ->
     """
     ensemble = attribution.ensemble
     unit = spaces.spread(ensemble.space, _N_POINTS)
-    predicted = _sign(ensemble) * ensemble.predict_unit(unit).mean(0)
+    predicted = ensemble.sign * ensemble.predict_unit(unit).mean(0)
     best = spaces.from_unit(ensemble.space, unit[predicted >= np.quantile(predicted, 1 - share)])
     freeze, ranges = {}, {}
     for name in attribution.names:
         hp = ensemble.space[name]
-        if hasattr(hp, "lower") and name not in spaces.bound(ensemble.space) and best[name].notna().any():
+        if spaces.is_number(hp) and name not in spaces.bound(ensemble.space) and best[name].notna().any():
             values = best[name].quantile([0.05, 0.95], interpolation="nearest")
-            low, high = (_plain(v, hp) for v in values)
+            low, high = (readable(v, hp) for v in values)
             # An integer may have one good value alone.
             if low < high:
                 ranges[name] = low, high
             else:
                 freeze[name] = low
-    return _recommendation(attribution, freeze, ranges, n_best)
+    return recommendation(attribution, freeze, ranges, n_best=n_best)
 
 
-def paper(attribution: Attribution, *, n_best: int = 20) -> Recommendation:
-    """The paper's own constraints (Section 4), as a recommendation.
+def low_throughout(peaks: np.ndarray, low: float = LOW) -> np.ndarray:
+    """Which hyperparameters matter little throughout their range: the rule by which they are frozen.
 
-    The paper does not say at which values the three hyperparameters that it
-    leaves out are held; here at those with the highest mean SHAP value.
+    Parameters
+    ----------
+    peaks : ndarray, shape (..., d)
+        Largest running mean of the absolute SHAP values of each.
+    low : float
+        Share of the largest peak below which one is low.
+
+    Examples
+    --------
+    >>> low_throughout(np.array([1.0, 0.5, 0.3]))
+    array([False, False,  True])
     """
-    space = attribution.ensemble.space
-    if missing := [name for name in [*PAPER_EXCLUDED, *PAPER_RANGES] if name not in space]:
-        raise ValueError(f"The paper's constraints are on UBAL's hyperparameters; {missing[0]} is missing.")
-    curves = attribution.curves().set_index("hyperparameter")
-    freeze = {n: _plain(curves.loc[n].set_index("value")["mean"].idxmax(), space[n]) for n in PAPER_EXCLUDED}
-    return _recommendation(attribution, freeze, dict(PAPER_RANGES), n_best)
+    return peaks < low * peaks.max(-1, keepdims=True)
 
 
-def _sign(ensemble) -> int:
-    return 1 if ensemble.maximize else -1
-
-
-def _plain(value, hp):
+def readable(value, hp):
+    """A value of a hyperparameter of ConfigSpace as one would write it: a number with three digits."""
     if isinstance(hp, IntegerHyperparameter):
         return round(value)
     if not isinstance(value, (float, np.floating)):
@@ -206,10 +211,26 @@ def _positive(mean: np.ndarray) -> tuple[int, int]:
     return low, high
 
 
-def _recommendation(
-    attribution: Attribution, freeze: Mapping, ranges: Mapping, n_best: int, sure: pd.DataFrame | None = None
+def recommendation(
+    attribution: Attribution,
+    freeze: Mapping,
+    ranges: Mapping,
+    *,
+    n_best: int = 20,
+    sure: pd.DataFrame | None = None,
 ) -> Recommendation:
-    inputs.whole("n_best", n_best, 1)
+    """Any choice of what to freeze and where to search, with what speaks for it.
+
+    Parameters
+    ----------
+    attribution : Attribution
+    freeze : mapping of name to value
+    ranges : mapping of name to (low, high)
+    n_best : int
+        Best configurations that the guard counts.
+    sure : DataFrame, optional
+        Further columns of the table.
+    """
     ensemble, metric = attribution.ensemble, attribution.metric
     space = spaces.reduced(ensemble.space, freeze, ranges)
     ordered = attribution.table.sort_values(metric, ascending=not ensemble.maximize, kind="stable")
@@ -232,7 +253,7 @@ def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
     found = []
     for searched in (ensemble.space, space):
         inside = spaces.from_unit(searched, spaces.spread(searched, _N_POINTS))
-        predicted = _sign(ensemble) * ensemble.predict_unit(spaces.to_unit(ensemble.space, inside))
+        predicted = ensemble.sign * ensemble.predict_unit(spaces.to_unit(ensemble.space, inside))
         # Chosen by the other members and read off the one left out: a best
         # that is chosen and read off alike is too good by what was lucky.
         others = (predicted.sum(0) - predicted) / max(len(predicted) - 1, 1)
@@ -272,18 +293,18 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
         n: (points[n].notna() & ~points[n].between(*r)).to_numpy() for n, r in recommendation.ranges.items()
     }
     excluded = np.any(list(outside.values()), axis=0)
-    predicted = np.where(excluded, _sign(ensemble) * ensemble.predict_unit(unit).mean(0), -np.inf)
+    predicted = np.where(excluded, ensemble.sign * ensemble.predict_unit(unit).mean(0), -np.inf)
     top = np.argsort(-predicted)[: 4 * _N_TOP]
-    effects = decomposition.decompose(ensemble, points.iloc[top]).components
+    parts = effects.decompose(ensemble, points.iloc[top]).components
     rows = []
     for name, violated in outside.items():
         here = violated[top]
         if here.mean() < 0.2:
             continue
         for partner in (n for n in attribution.names if n != name):
-            pair = (name, partner) if (name, partner) in effects else (partner, name)
+            pair = (name, partner) if (name, partner) in parts else (partner, name)
             value, partner_value = points[[name, partner]].iloc[top][here].median()
-            own, interaction = effects[name,][here].mean(), effects[pair][here].mean()
+            own, interaction = parts[name,][here].mean(), parts[pair][here].mean()
             rows.append((name, partner, here.mean(), value, partner_value, own, interaction))
     columns = ["range", "partner", "outside", "value", "partner_value", "own", "interaction"]
     frame = pd.DataFrame(rows, columns=columns).set_index(["range", "partner"])

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 import ubalkit
-from ubalkit.observations import write_atomically
-from ubalkit.ubal import UBAL
+from ubalkit import files
+from ubalkit.ubal.network import UBAL
 
 __all__ = ["save", "load", "VERSION"]
 
@@ -50,7 +50,7 @@ def save(net: UBAL, path: str | Path) -> None:
     about["dtype"] = next(name for name, dtype in _DTYPES.items() if dtype == net.dtype)
     about |= {name: getattr(net, name) for name in _NUMBERS}
     about |= {name: getattr(net, name).tolist() for name in _LISTS}
-    write_atomically(Path(path), to_bytes(tensors, {"ubal": json.dumps(about)}))
+    files.write(Path(path), to_bytes(tensors, {"ubal": json.dumps(about)}))
 
 
 def load(path: str | Path, *, layers: Sequence[int] | None = None, device="cpu") -> UBAL:

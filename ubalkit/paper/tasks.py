@@ -1,8 +1,7 @@
 """UBAL's tasks: one learning rule, asked for four different things.
 
 A `Task` is pairs of patterns, what is measured on the trained network, and a
-search over β and γ: `search.run` takes it as it takes any experiment, but its
-networks train side by side.
+search over β and γ: `experiment.run` takes it as it takes any experiment.
 """
 
 import hashlib
@@ -14,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ubalkit import datasets
 from ubalkit import space as spaces
-from ubalkit.experiment import Experiment
-from ubalkit.explanation import Explanation
-from ubalkit.ubal import UBAL
+from ubalkit.paper import datasets
+from ubalkit.paper.protocols import Networks
+from ubalkit.ubal import hyperparameters
+from ubalkit.ubal.network import UBAL
 
 __all__ = ["Task", "ALL", "classification", "autoassociation", "heteroassociation", "denoising"]
 __all__ += ["binary_patterns", "noisy", "occluded", "explained_variance", "recalled", "judge", "read_by"]
@@ -26,65 +25,40 @@ __all__ += ["margins", "finalists", "moved"]
 
 
 @dataclass(frozen=True)
-class Task(Experiment):
+class Task(Networks):
     """A search over UBAL's hyperparameters for pairs of patterns.
 
     Attributes
     ----------
     layers : tuple of int
+        Sizes n_0 … n_L of the networks.
     x, y : Tensor, shape (n, n_0) and (n, n_L)
         The pairs to associate.
-    measure : callable
-        ``measure(net)``: the metrics of `directions`, each (n_networks,).
-    epochs, batch_size : int
+    measured : callable
+        ``measured(net)``: the metrics of `directions`, each (n_networks,).
     """
 
+    batch_size: int = 8
     layers: tuple[int, ...] = ()
     x: Tensor = field(default=None, compare=False, repr=False)
     y: Tensor = field(default=None, compare=False, repr=False)
-    measure: Callable[[UBAL], dict[str, Tensor]] = field(default=None, compare=False, repr=False)
-    epochs: int = 30
-    batch_size: int = 8
+    measured: Callable[[UBAL], dict[str, Tensor]] = field(default=None, compare=False, repr=False)
 
-    def networks(self, table: pd.DataFrame, seeds: Sequence[int]) -> UBAL:
-        """Networks side by side, untrained, one for each row of hyperparameters and seed."""
-        depth, values = len(self.layers), table[spaces.names(self.space)].to_numpy(float)
-        beta, gamma_f, gamma_b = np.split(values, [depth, 2 * depth - 1], axis=1)
-        return UBAL(self.layers, beta, gamma_f, gamma_b, seed=[int(s) for s in seeds])
-
-    def train(self, table: pd.DataFrame, seeds: Sequence[int]) -> UBAL:
-        """The same, trained."""
-        net = self.networks(table, seeds)
+    def train(self, table: pd.DataFrame, seeds: Sequence[int], *, device="cpu") -> UBAL:
+        """Networks trained on the pairs, one for each row of hyperparameters and seed."""
+        net = self.networks(table, seeds, device=device)
         return net.associate(self.x, self.y, epochs=self.epochs, batch_size=self.batch_size)
-
-    def evaluate(self, indices: Sequence[int]) -> pd.DataFrame:
-        """Observations of some configurations, trained side by side; see `Experiment.evaluate`."""
-        table = spaces.sample(self.space, self.seed, indices)
-        seeds = [np.random.default_rng([self.seed, i, 1]).integers(2**32) for i in table.index]
-        return self.measured(table, seeds)
-
-    def measured(self, table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
-        """The table with the metrics of its networks, trained from these seeds."""
-        net = self.train(table, seeds)
-        found = {name: values.double().cpu().numpy() for name, values in self.measure(net).items()}
-        ok = net.finite().cpu().numpy()
-        found = {name: np.where(ok, found[name], np.nan) for name in self.metrics}
-        why = np.where(ok, "", "weights are not finite")
-        return table.assign(**found, status=np.where(ok, "ok", "failed"), why=why)
 
     def repeated(self, table: pd.DataFrame, n_seeds: int, *, first: int = 1000) -> pd.DataFrame:
         """Each configuration from the seeds `first`, `first` + 1 …, none of them the search's."""
-        rows = table.iloc[np.repeat(range(len(table)), n_seeds)][spaces.names(self.space)]
-        seeds = np.tile(np.arange(first, first + n_seeds), len(table))
-        parts = [slice(k, k + self.chunk) for k in range(0, len(rows), self.chunk)]
-        return pd.concat([self.measured(rows.iloc[p], seeds[p]) for p in parts])
+        rows = table.iloc[np.repeat(range(len(table)), n_seeds)]
+        return self.again(rows, np.tile(np.arange(first, first + n_seeds), len(table)))
 
 
 def _task(name: str, metrics: Sequence[str], layers, x, y, measure, **settings) -> Task:
-    space, directions = spaces.ubal(len(layers)), dict.fromkeys(metrics, "maximize")
-    task = Task(
-        name, None, space, directions, 400, chunk=50, layers=layers, x=x, y=y, measure=measure, **settings
-    )
+    space, directions = hyperparameters.space(len(layers)), dict.fromkeys(metrics, "maximize")
+    what = {"layers": layers, "x": x, "y": y, "measured": measure}
+    task = Task(name, None, space, directions, 400, chunk=50, **what, **settings)
     # Rows of other patterns or another training are rows of another task.
     pairs = hashlib.sha256(torch.cat([x, y], 1).numpy().tobytes()).hexdigest()[:16]
     trained = f"{'-'.join(map(str, layers))}, {task.epochs} epochs of minibatches of {task.batch_size}"
@@ -243,16 +217,15 @@ def margins(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(forward | backward)
 
 
-def finalists(explained: Explanation, table: pd.DataFrame, n: int = 6) -> pd.DataFrame:
+def finalists(explained, n: int = 6) -> pd.DataFrame:
     """Configurations worth training again, by where they come from.
 
     Parameters
     ----------
     explained : Explanation
-    table : DataFrame
-        The observations that it explains.
+        What the trials of a task say.
     n : int
-        Of each kind.
+        How many of each kind.
 
     Returns
     -------
@@ -262,7 +235,8 @@ def finalists(explained: Explanation, table: pd.DataFrame, n: int = 6) -> pd.Dat
         the whole space) and ``recommended`` (the same, within its ranges).
     """
     ensemble = explained.ensemble
-    found = {"observed": table.nlargest(n, ensemble.metric)[spaces.names(ensemble.space)]}
+    observed = explained.shap.table.nlargest(n, ensemble.metric)
+    found = {"observed": observed[spaces.names(ensemble.space)]}
     for chosen, space in (("predicted", ensemble.space), ("recommended", explained.space)):
         points = spaces.from_unit(space, spaces.spread(space, 2**13))
         found[chosen] = points.iloc[np.argsort(-ensemble.predict(points))[:n]]

@@ -2,7 +2,7 @@
 
 A number in a text stands between two comments that no page shows. The first
 names it: ``<!--paper.r2_test-->0.83 (0.82 to 0.85)<!---->``, or one part of
-it: ``<!--paper.r2_test:value-->0.83<!---->``. ``python -m ubalkit.results``
+it: ``<!--paper.r2_test:value-->0.83<!---->``. ``python -m ubalkit texts``
 writes what was found into README, ``data/README.md`` and the notebooks' texts.
 """
 
@@ -15,9 +15,9 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from ubalkit import paths
+from ubalkit import files
 
-__all__ = ["Result", "save", "publish", "load", "fill", "texts"]
+__all__ = ["Result", "save", "publish", "load", "fill", "texts", "write_texts"]
 
 _MARKED = re.compile(r"(<!--([\w.]+)(?::(value|low|high))?-->).*?<!---->", re.DOTALL)
 _NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
@@ -53,7 +53,7 @@ def save(found: Mapping[str, Result], folder: Path, notebook: str) -> None:
     rows = [(name, *result, notebook) for name, result in found.items()]
     frame = pd.DataFrame(rows, columns=["name", *Result._fields, "notebook"])
     frame = frame.map(lambda v: f"{v:.6g}" if isinstance(v, float) and v == v else v)
-    frame.to_csv(paths.writable(folder / "results") / f"{notebook}.csv", index=False)
+    frame.to_csv(files.writable(folder / "results") / f"{notebook}.csv", index=False)
 
 
 def publish(folder: Path, path: Path) -> None:
@@ -67,13 +67,13 @@ def publish(folder: Path, path: Path) -> None:
         old = pd.read_csv(path, **_AS_TEXT)
         parts.append(old[~old["notebook"].isin(pd.concat(parts)["notebook"])])
     frame = pd.concat(parts).sort_values("notebook", kind="stable")
-    frame.to_csv(paths.writable(path.parent) / path.name, index=False)
+    frame.to_csv(files.writable(path.parent) / path.name, index=False)
 
 
 def load() -> dict[str, Result]:
     """All published results, ``data/results``: the name of each file, a dot, and the name of the result."""
     found = {}
-    for path in sorted(paths.data("results").glob("*.csv")):
+    for path in sorted(files.data("results").glob("*.csv")):
         frame = pd.read_csv(path, **_AS_TEXT)
         bounds = frame[["low", "high"]].replace("", "nan").astype(float)
         values = [float(v) if _NUMBER.fullmatch(v) else v for v in frame["value"]]
@@ -103,13 +103,13 @@ def fill(text: str, found: Mapping[str, Result]) -> str:
 def texts() -> list[Path]:
     """The files whose texts hold results."""
     return [
-        paths.home() / "README.md",
-        paths.data() / "README.md",
-        *sorted(paths.notebooks().glob("0*.ipynb")),
+        files.home() / "README.md",
+        files.data() / "README.md",
+        *sorted(files.notebooks().glob("0*.ipynb")),
     ]
 
 
-def main() -> None:
+def write_texts() -> None:
     """Write the published results into all texts."""
     found = load()
     for path in texts():
@@ -121,7 +121,3 @@ def main() -> None:
             if cell.cell_type == "markdown":
                 cell.source = fill(cell.source, found)
         nbformat.write(notebook, path)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """An objective to try the method on: hyperparameters of another model, of every kind.
 
-``search.run(examples.svm())`` makes the trials that ``data/svm`` holds and
+``experiment.run(examples.svm())`` makes the trials that ``data/svm`` holds and
 notebook 5 explains.
 """
 
@@ -8,8 +8,8 @@ import ConfigSpace as cs
 import torch
 from ConfigSpace import ConfigurationSpace
 
-from ubalkit import datasets
 from ubalkit.experiment import Experiment
+from ubalkit.paper import datasets
 
 __all__ = ["svm", "ALL"]
 

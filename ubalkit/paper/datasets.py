@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ubalkit import paths
+from ubalkit import files
 
 __all__ = ["Dataset", "load", "NAMES"]
 
@@ -62,7 +62,7 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     n_train : int, optional
         Only the first so many training images; all by default.
     root : path, optional
-        Where the MNIST archives are or shall be; `paths.mnist()` by default.
+        Where the MNIST archives are or shall be; `files.mnist()` by default.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     """
     if name not in NAMES:
         raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}.")
-    x_train, y_train, x_test, y_test = _LOADERS[name](Path(root) if root else paths.mnist())
+    x_train, y_train, x_test, y_test = _LOADERS[name](Path(root) if root else files.mnist())
     if n_train is not None and not 1 <= n_train <= len(x_train):
         raise ValueError(f"n_train = {n_train}; {name} has 1 to {len(x_train)} training images.")
     x_train, x_test = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
@@ -116,7 +116,7 @@ def _read_idx(file: Path, md5: str) -> np.ndarray:
 def _download_mnist(root: Path) -> None:
     try:
         MNIST = _torchvision_mnist()
-        MNIST(paths.writable(root), train=True, download=True)
+        MNIST(files.writable(root), train=True, download=True)
     except Exception as error:
         raise FileNotFoundError(
             f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}); connect to "

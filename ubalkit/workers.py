@@ -1,8 +1,8 @@
-"""Where chunks are evaluated: in this process, in one process a core, or on a Dask cluster.
+"""Workers: where pieces of a search are evaluated: in this process, one process a core, or a Dask cluster.
 
-Each way gives finished chunks as they come, in any order, and keeps no more
+Each way gives finished pieces as they come, in any order, and keeps no more
 of them waiting than it needs to be busy. A lost worker of a cluster costs
-nothing but time: Dask evaluates its chunks again elsewhere.
+nothing but time: Dask evaluates its pieces again elsewhere.
 """
 
 import contextlib
@@ -17,26 +17,82 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecu
 from concurrent.futures.process import BrokenProcessPool
 
 import pandas as pd
-import torch
 
-__all__ = ["Lost", "connected", "here", "in_processes", "on_cluster", "one_thread"]
+__all__ = ["Lost", "connected", "here", "in_processes", "on_cluster"]
+__all__ += ["check_device", "one_thread", "torch_set", "bar", "PRECISIONS"]
+
+#: Of the matrix products on a CUDA device, and torch's names for them; weights
+#: and everything else are float32 always.
+PRECISIONS = {"float32": "highest", "tf32": "high"}
 
 Work = Callable[[Sequence[int]], pd.DataFrame]
 
 
 class Lost(RuntimeError):
-    """What evaluates the chunks is gone; those that it finished are not."""
+    """What evaluates the pieces is gone; those that it finished are not."""
+
+
+def check_device(device, precision: str, *, local: bool) -> None:
+    """See that a device and a precision of torch are to be had.
+
+    Parameters
+    ----------
+    device : str
+    precision : str
+        One of `PRECISIONS`; tf32 on a CUDA device only.
+    local : bool
+        Whether the device must be on this machine.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not.
+    """
+    on_cpu = str(device) == "cpu"
+    if not on_cpu and local:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
+    if precision not in PRECISIONS or (on_cpu and precision != "float32"):
+        raise ValueError(f"precision = {precision!r}: float32 and, on a CUDA device, tf32 are allowed.")
 
 
 @contextlib.contextmanager
-def one_thread():
-    """Run torch on one thread inside, so that no thread count decides how a sum is rounded."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def torch_set(device="cpu", precision: str = "float32"):
+    """Inside, torch computes on one thread on the CPU, and its products in a precision of `PRECISIONS`.
+
+    On one thread, so that no thread count decides how a sum is rounded.
+    """
+    import torch
+
+    threads, before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(PRECISIONS[precision])
+    if str(device) == "cpu":
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(before)
+
+
+#: Inside, torch computes on one thread.
+one_thread = torch_set
+
+
+@contextlib.contextmanager
+def bar(total: int, done: int, show: bool):
+    """A progress bar over trials with rate and time left; gives the function that advances it."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:  # a bare machine
+        show = False
+    if not show:
+        yield lambda rows: None
+        return
+    with tqdm(total=total, initial=done, unit="trial", smoothing=0.1) as bar:
+        yield bar.update
 
 
 def here(work: Work, pieces: Iterable[Sequence[int]]) -> Iterator[pd.DataFrame]:
@@ -80,7 +136,7 @@ def in_processes(work: Work, pieces: Iterable[Sequence[int]], n: int) -> Iterato
 
 
 def _start_worker(pipe: multiprocessing.connection.Connection) -> None:
-    torch.set_num_threads(1)
+    _one_thread_for_good()
     # A notebook's interrupt goes to its kernel's children, too; what to stop is for the search to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -169,6 +225,12 @@ def on_cluster(
 
 
 def _on_worker(work: Work, piece: Sequence[int]) -> pd.DataFrame:
-    # For good: another thread of the worker may be in the middle of a chunk.
-    torch.set_num_threads(1)
+    # For good: another thread of the worker may be in the middle of a piece.
+    _one_thread_for_good()
     return work(piece)
+
+
+def _one_thread_for_good() -> None:
+    import torch
+
+    torch.set_num_threads(1)

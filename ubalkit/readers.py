@@ -1,4 +1,4 @@
-"""Trials of any model, from a table, a CSV file, Optuna or scikit-learn, and out again.
+"""Readers: trials of any model, from a table, a CSV file, Optuna or scikit-learn, and out again.
 
 One rule for every source:
 
@@ -28,7 +28,6 @@ One rule for every source:
 
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +35,10 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant
 
 from ubalkit import space as spaces
-from ubalkit.inference import MISSING, as_number, cell, infer, plain, unite
+from ubalkit.columns import MISSING, as_number, cell, infer, plain, unite
+from ubalkit.observations import Trials
 
-__all__ = ["Trials", "from_frame", "from_csv", "from_optuna", "from_sklearn"]
-__all__ += ["optuna_distributions"]
+__all__ = ["from_frame", "from_csv", "from_optuna", "from_sklearn", "optuna_distributions"]
 
 _STATUS = {
     **dict.fromkeys("ok complete completed success succeeded finished done terminated".split(), "ok"),
@@ -47,33 +46,6 @@ _STATUS = {
     **dict.fromkeys("running waiting pending paused killed aborted preempting".split(), "not finished"),
     "pruned": "pruned",
 }
-
-
-@dataclass(frozen=True)
-class Trials:
-    """Trials that `metamodel.fit(trials.table, trials.metric, trials.space)` can learn from.
-
-    Attributes
-    ----------
-    table : DataFrame
-        A row a trial, by its number: the hyperparameters in the order of the
-        space, NaN where a condition switches one off, the metrics, and
-        ``status``, ``ok`` or ``failed``.
-    space : ConfigurationSpace
-    metrics : dict of name to "maximize" or "minimize"
-    report : DataFrame
-        A row for each thing found: ``n`` of what, and what was ``done``.
-    """
-
-    table: pd.DataFrame
-    space: ConfigurationSpace
-    metrics: dict[str, str]
-    report: pd.DataFrame
-
-    @property
-    def metric(self) -> str:
-        """Name of the first metric."""
-        return next(iter(self.metrics))
 
 
 def from_frame(

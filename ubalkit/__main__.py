@@ -1,0 +1,150 @@
+"""The command line: ``python -m ubalkit search | verify | merge | notebooks | own | texts``."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ubalkit import experiment, files, observations, workers
+from ubalkit.experiment import Experiment
+from ubalkit.observations import Trials
+from ubalkit.paper import examples, notebooks, protocols, results
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one subcommand; what a user can mend ends in a sentence and the exit status 2."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        parser.exit(given.command(given) or 0)
+    except KeyboardInterrupt as stopped:
+        parser.exit(130, f"{stopped}\n")
+    except (ValueError, FileNotFoundError, workers.Lost) as error:
+        parser.exit(2, f"{error}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m ubalkit", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(command, text, *, experiment=False, device=False):
+        one = commands.add_parser(command.__name__.strip("_"), help=text, description=text)
+        one.set_defaults(command=command)
+        if experiment:
+            known = f"{', '.join(protocols.NAMES)}, an example ({', '.join(examples.ALL)})"
+            one.add_argument("--profile", required=True, help=f"one of {known}, or a JSON file of settings")
+            one.add_argument("--out", type=Path, help="folder of the table, and of its chunks")
+        if device:
+            one.add_argument("--device", default="cpu", help="cpu or cuda")
+        return one
+
+    one = add(_search, "Evaluate configurations, and write the table of all that the folder holds.",
+              experiment=True, device=True)  # fmt: skip
+    one.add_argument("--first", type=int, default=0, help="index of the first configuration")
+    one.add_argument("--count", type=int, help="how many; the profile's number by default")
+    one.add_argument("--precision", default="float32", help="of matrix products: float32, or tf32 on cuda")
+    one.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
+    one.add_argument("--dask", default="", metavar="ADDRESS", help="of a Dask scheduler whose workers search")
+    one.add_argument("--chunk", type=int, help="networks side by side")
+    one = add(_verify, "Train some recorded rows once more, and compare.", experiment=True, device=True)
+    one.add_argument("--rows", type=int, default=3, help="how many, picked at random")
+    one = add(_merge, "Join the chunks that several searches left in these folders.", experiment=True)
+    one.add_argument("folders", type=Path, nargs="+", help="with all folders within them")
+    one.add_argument("--count", type=int, help="how many there should be; the profile's number by default")
+    one = add(_notebooks, "Run the notebooks in order.")
+    one.add_argument("--profile", help=f"one of {', '.join(protocols.NAMES)}; the best recorded by default")
+    one.add_argument("--publish", action="store_true", help="copy the figures into figures/")
+    one = add(_own, "Explain trials of one's own, and write a report.")
+    one.add_argument("source", help="a CSV file, or the URL of an Optuna storage")
+    for name in ("metric", "direction", "name", "study-name"):
+        one.add_argument(f"--{name}", help="see notebook 5")
+    add(_texts, "Write the published results into README and the notebooks' texts.")
+    return parser
+
+
+def _experiment(name: str) -> Experiment:
+    return examples.ALL[name]() if name in examples.ALL else protocols.find(name)
+
+
+def _search(given: argparse.Namespace) -> None:
+    searched = _experiment(given.profile)
+    out = given.out or files.runs(searched.name)
+    folder, recorded = files.writable(out / "chunks"), out / "observations.csv"
+    if recorded.is_file() and not any(folder.glob("*.chunk.json")):
+        # A table that came without its chunks, as the recorded ones do, is extended.
+        observations.write_chunk(observations.read(recorded, searched).table, folder, searched)
+    made = [files.read_json(path) for path in out.glob("observations.json")]
+    start, count = time.perf_counter(), given.count or searched.n_configurations
+    how = {
+        "n_jobs": given.workers,
+        "chunk": given.chunk,
+        "device": given.device,
+        "precision": given.precision,
+    }
+    with workers.connected(given.dask) as client:
+        wanted = range(given.first, given.first + count)
+        experiment.run(searched, indices=wanted, folder=folder, client=client, **how)
+    seconds = round(time.perf_counter() - start, 1)
+    about = experiment.provenance(searched, given.device, precision=given.precision, seconds=seconds)
+    table = observations.read_chunks(folder, searched)
+    trials = Trials(table, searched.space, searched.directions, about=about | _history([*made, about]))
+    observations.write(trials, recorded)
+    print(f"{len(table)} configurations in {recorded}; this piece took {seconds} s.")
+
+
+def _verify(given: argparse.Namespace) -> int:
+    searched = _experiment(given.profile)
+    trials = observations.read((given.out or files.data(searched.name)) / "observations.csv", searched)
+    how = {"seed": int(time.time()), "device": given.device, "tolerance": protocols.TOLERANCE}
+    compared = experiment.verify(searched, trials, given.rows, **how)
+    print(compared.to_string())
+    # One in ten may stray; see TOLERANCE.
+    return 0 if compared["holds"].mean() >= 2 / 3 else 1
+
+
+def _merge(given: argparse.Namespace) -> int:
+    searched = _experiment(given.profile)
+    merged = observations.merge(given.folders, searched)
+    if merged.table.empty:
+        raise ValueError(f"No chunk files in {', '.join(map(str, given.folders))}.")
+    table = observations.checked(merged.table, searched.space, searched.seed, searched.metrics)
+    made = [files.read_json(p) for f in given.folders for p in sorted(f.rglob("observations.json"))]
+    about = experiment.provenance(searched, **_history(made))
+    out = files.writable(given.out or files.runs(searched.name)) / "observations.csv"
+    observations.write(Trials(table, searched.space, searched.directions, about=about), out)
+    missing = merged.missing(given.count or searched.n_configurations)
+    print(f"{len(table)} configurations in {out}.")
+    for name, found in (("missing", missing), ("twice", merged.twice), ("in conflict", merged.conflicts)):
+        if found:
+            print(f"{name}: {len(found)} ({observations.ranges(found)})")
+    return 1 if missing or merged.conflicts else 0
+
+
+def _history(made: Sequence[dict]) -> dict:
+    """What made some tables, each once, and the seconds of all."""
+    parts = []
+    for about in made:
+        own = {key: about.get(key) for key in ("ubalkit", "python", "versions", "device", "precision")}
+        parts += [part for part in about.get("made_by", [own]) if part not in parts]
+    return {"made_by": parts, "seconds": round(sum(about.get("seconds", 0) for about in made), 1)}
+
+
+def _notebooks(given: argparse.Namespace) -> None:
+    notebooks.everything(protocols.get(given.profile or protocols.default()).name, published=given.publish)
+
+
+def _own(given: argparse.Namespace) -> None:
+    names = ("metric", "direction", "name", "study_name")
+    chosen = {"name": "own"} | {n: v for n in names if (v := getattr(given, n)) is not None}
+    source = given.source if "://" in given.source else str(Path(given.source).resolve())
+    print(*notebooks.own(source=source, progress=True, **chosen), sep="\n")
+
+
+def _texts(given: argparse.Namespace) -> None:
+    results.write_texts()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Files: where they lie, written whole or not at all, sealed so that a changed one is noticed.
+
+Three environment variables move things: ``UBALKIT_HOME`` (the repository),
+``UBALKIT_RUNS`` (what runs write; ignored by git) and ``UBALKIT_MNIST`` (the
+folder that holds ``MNIST/raw``, as torchvision lays it out).
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+__all__ = ["home", "data", "figures", "notebooks", "runs", "mnist", "writable"]
+__all__ += ["write", "read_json", "write_sealed", "read_sealed", "write_table", "read_table"]
+__all__ += ["to_csv", "from_csv", "sha256", "held", "line"]
+
+
+def home() -> Path:
+    """The repository."""
+    return Path(os.environ.get("UBALKIT_HOME") or Path(__file__).parents[1]).resolve()
+
+
+def data(name: str = "") -> Path:
+    """Recorded observations: committed, only read by the code."""
+    return home() / "data" / _folder(name)
+
+
+def figures() -> Path:
+    """Figures as published: committed, written by ``make reproduce`` alone."""
+    return home() / "figures"
+
+
+def notebooks() -> Path:
+    """The numbered notebooks."""
+    return home() / "notebooks"
+
+
+def runs(name: str = "") -> Path:
+    """What the runs of an experiment write: observations, frames, figures, executed notebooks."""
+    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").resolve() / _folder(name)
+
+
+def _folder(name: str) -> str:
+    # A name is a folder in ours, never a way out of it.
+    if name != "" and not (isinstance(name, str) and re.fullmatch(r"\w[\w .+-]{0,99}", name)):
+        raise ValueError(
+            f"The name {name!r:.60} cannot be that of a folder: up to 100 letters, digits, spaces and any of "
+            "_ . + - are allowed, a letter or digit first."
+        )
+    return name
+
+
+def mnist() -> Path:
+    """Root of the MNIST archives, the `root` of torchvision's data set."""
+    return Path(os.environ.get("UBALKIT_MNIST") or data("mnist"))
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder and see that it can be written to.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"The folder {folder} cannot be written to ({error.strerror}); "
+            "name another one or set UBALKIT_RUNS."
+        ) from error
+    return folder
+
+
+def line(value, most: int = 60) -> str:
+    r"""A value as text on one line, of so many characters at most, all of which a file can hold.
+
+    >>> line("two\nlines")
+    'two lines'
+    """
+    return " ".join(str(value).split()).encode("utf-8", "backslashreplace").decode()[:most]
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be written: a full disk, a folder without permission.
+    """
+    # A reader, or a kill, sees the old file or the new one, nothing between.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise ValueError(f"{path} could not be written ({error.strerror}).") from error
+
+
+def read_json(path: Path) -> dict:
+    """The plain values that a JSON file holds by name.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: it holds no JSON object ({line(error)}).") from error
+
+
+def write_sealed(path: Path, content: dict) -> None:
+    """Write plain values as JSON with the SHA-256 of all of them, which `read_sealed` checks."""
+    write(path, json.dumps({"sha256": sha256(json.dumps(content)), **content}) + "\n")
+
+
+def read_sealed(path: Path) -> dict:
+    """The plain values that `write_sealed` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or was changed since it was written.
+    """
+    content = read_json(path)
+    if content.pop("sha256", None) != sha256(json.dumps(content)):
+        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
+    return content
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as CSV; `from_csv` reads it back to the last bit."""
+    return table.to_csv(lineterminator="\n")
+
+
+def from_csv(text: str) -> pd.DataFrame:
+    """The table that `to_csv` wrote; its index is named ``index``."""
+    # Python's parser reads floats back to the last bit in every version of pandas.
+    return pd.read_csv(io.StringIO(text), index_col="index", engine="python")
+
+
+def write_table(table: pd.DataFrame, path: Path, **about) -> None:
+    """Write a table as CSV and, beside it, JSON that says what made it and holds its SHA-256."""
+    text = to_csv(table)
+    own = {"rows": len(table), "sha256": sha256(text)}
+    write(path, text)
+    # The first and the last word are the table's own, also where `about` is that of another one.
+    write(path.with_suffix(".json"), json.dumps({**own, **about, **own}, indent=1) + "\n")
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
+    """The table that `write_table` wrote, and what is said of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it was changed since it was written, or the JSON beside it is gone.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
+    # What is not UTF-8 has another SHA-256 than what was written.
+    text, beside = path.read_text(encoding="utf-8", errors="replace"), path.with_suffix(".json")
+    if not beside.is_file():
+        raise ValueError(f"{beside.name} is missing beside {path}: what made the table is unknown.")
+    about = read_json(beside)
+    if about.get("sha256") != sha256(text):
+        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
+    return from_csv(text), about
+
+
+@contextlib.contextmanager
+def held(folder: Path, drafts: str) -> Iterator[None]:
+    """Keep every other process out of a folder; the system lets go when this one ends, however it ends.
+
+    Parameters
+    ----------
+    folder : Path
+    drafts : str
+        Pattern of the files that a killed process leaves half written; they are removed.
+
+    Raises
+    ------
+    ValueError
+        If another process holds the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"Another search is writing to {folder}; wait for it, or search in another folder and merge."
+        ) from None
+    try:
+        for draft in folder.glob(drafts):
+            draft.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()

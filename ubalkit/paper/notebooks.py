@@ -1,0 +1,251 @@
+"""The notebooks: how each of them starts, and how they run through papermill, in order, strictly."""
+
+import ast
+import multiprocessing
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from ubalkit import files
+from ubalkit.paper import protocols, results
+
+__all__ = ["FIRST", "NOTEBOOKS", "OWN", "start", "meet", "possible", "run", "own", "everything", "publish"]
+
+#: Meets the model on a data set, not in a profile.
+FIRST = "00_ubal"
+
+NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
+NOTEBOOKS += ("07_when", "08_why", "09_loop")
+
+#: What a notebook reads in ``data`` beside the observations of a profile where it trains nothing itself.
+_RECORDED = {"04_constrained_search": "{}/constrained_full.csv", "06_how_good": "{}/best.csv"}
+_RECORDED |= {
+    "07_when": "{}/curves.csv",
+    "08_why": "why/averaged.csv",
+    "09_loop": "loop/round_1.csv",
+}
+
+#: Runs for trials of one's own, not for a profile.
+OWN = "05_your_own_model"
+
+#: Tables behind the figures that are published beside them.
+FRAMES = ("fig3_curves", "importance", "effects", "coupling", "methods", "convergence")
+
+
+def start(name: str, *, ubal: bool = True) -> Path:
+    """What every notebook begins with: the style of its figures, one thread, and the folder of its files.
+
+    Parameters
+    ----------
+    name : str
+        Name of the runs.
+    ubal : bool
+        Whether hyperparameters and metrics are called as in the paper.
+
+    Returns
+    -------
+    Path
+        The folder of the runs, with a folder ``figures`` in it.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from ubalkit import figures
+    from ubalkit.paper.figures import UBAL
+
+    # Several processes share the cores; one small network gains nothing from a second thread.
+    torch.set_num_threads(1)
+    plt.style.use(figures.STYLE)
+    figures.use(UBAL if ubal else figures.Labels())
+    print(f"torch {torch.__version__}, numpy {np.__version__}, pandas {pd.__version__}")
+    return files.writable(files.runs(name) / "figures").parent
+
+
+def possible(profile: str) -> tuple[str, ...]:
+    """The notebooks that a profile has the networks for, in their order.
+
+    All of them where they train (``live``). Where they read recorded networks,
+    as many as are recorded: of a new table those that explain it.
+    """
+    missing = [
+        name for name, file in _RECORDED.items() if not (files.data() / file.format(profile)).is_file()
+    ]
+    return tuple(name for name in NOTEBOOKS if protocols.get(profile).live or name not in missing)
+
+
+def run(
+    profile: str,
+    notebooks: Sequence[str] = NOTEBOOKS,
+    parameters: Mapping[str, Mapping] | None = None,
+    *,
+    progress: bool = False,
+) -> list[Path]:
+    """Execute notebooks for a profile; the executed copies lie in its runs.
+
+    Parameters
+    ----------
+    profile : str
+        Name of a profile.
+    notebooks : sequence of str
+        Names, in the order in which they shall run.
+    parameters : mapping of notebook to mapping, optional
+        Further parameters of single notebooks.
+    progress : bool
+        Whether papermill shows a bar over the cells.
+
+    Returns
+    -------
+    list of Path
+        Of the executed notebooks.
+
+    Raises
+    ------
+    ValueError
+        For an unknown profile or notebook, or a parameter that a notebook
+        does not have, or of another type than its default.
+    NotebookError
+        If a cell raises.
+    """
+    protocols.get(profile)
+    parameters = dict(parameters or {})
+    unknown = [name for name in notebooks if name not in NOTEBOOKS]
+    unknown += [name for name in parameters if name not in notebooks]
+    if unknown:
+        raise ValueError(f"Unknown notebook {unknown[0]!r:.60}; there are {', '.join(NOTEBOOKS)}.")
+    plan = [_checked(name, {"profile_name": profile, **parameters.get(name, {})}) for name in notebooks]
+    folder = files.writable(files.runs(profile) / "notebooks")
+    return [_execute(source, given, folder, progress) for source, given in plan]
+
+
+def meet(*, progress: bool = False, **parameters) -> Path:
+    """Execute the first chapter, notebook 0; the executed copy, in the runs of ``ubal``.
+
+    Parameters
+    ----------
+    progress : bool
+    **parameters
+        Of the notebook: ``dataset``, ``n_seeds`` and so on.
+
+    Raises
+    ------
+    ValueError
+        For a parameter that the notebook does not have, or of another type
+        than its default.
+    """
+    source, given = _checked(FIRST, parameters)
+    return _execute(source, given, files.writable(files.runs("ubal") / "notebooks"), progress)
+
+
+def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
+    """Explain trials of one's own: execute notebook 5, and make a report of it.
+
+    Parameters
+    ----------
+    progress : bool
+    **parameters
+        Of the notebook: ``source``, ``metric``, ``direction``, ``name`` and so
+        on; by default the recorded search of a support vector machine.
+
+    Returns
+    -------
+    notebook, report : Path
+        The executed copy; and the same as HTML without code, figures within,
+        in one file that can be mailed.
+
+    Raises
+    ------
+    ValueError
+        For a parameter that the notebook does not have, or of another type
+        than its default.
+    NotebookError
+        If a cell raises; its last line says why.
+    """
+    from nbconvert import HTMLExporter
+
+    source, given = _checked(OWN, parameters)
+    runs = files.runs(given.get("name", "svm"))
+    executed = _execute(source, given, files.writable(runs / "notebooks"), progress)
+    html, _ = HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_filename(str(executed))
+    report = runs / "report.html"
+    report.write_text(html, encoding="utf-8")
+    return executed, report
+
+
+class NotebookError(ValueError):
+    """A cell of a notebook raised; what it said."""
+
+
+def _checked(name: str, given: Mapping) -> tuple[Path, Mapping]:
+    import papermill
+
+    source = files.notebooks() / f"{name}.ipynb"
+    # papermill itself only warns of a parameter that a notebook lacks.
+    known = papermill.inspect_notebook(str(source))
+    for parameter, value in given.items():
+        if parameter not in known:
+            raise ValueError(
+                f"The notebook {name} has no parameter {parameter!r:.60}; it has {', '.join(known)}."
+            )
+        wanted = type(ast.literal_eval(known[parameter]["default"]))
+        if type(value) is not wanted and (wanted, type(value)) != (float, int):
+            raise ValueError(f"{parameter} = {files.line(value)}; {wanted.__name__} is needed.")
+    return source, given
+
+
+def _execute(source: Path, given: Mapping, folder: Path, progress: bool) -> Path:
+    import papermill
+
+    start = time.perf_counter()
+    target = folder / source.name
+    settings = {"cwd": str(files.notebooks()), "progress_bar": progress}
+    try:
+        papermill.execute_notebook(str(source), str(target), given, **settings)
+    except papermill.PapermillExecutionError as error:
+        raise NotebookError(error.evalue) from error
+    print(f"{source.stem}: {time.perf_counter() - start:.0f} s", flush=True)
+    return target
+
+
+def everything(profile: str, *, published: bool = False) -> None:
+    """Run all notebooks that a profile has the networks for, two at a time, and publish what they show.
+
+    Notebooks 1 and 2 make what the others read; 0 and 5 need nothing of theirs.
+    """
+    notebooks = possible(profile)
+    for name in (name for name in NOTEBOOKS if name not in notebooks):
+        print(f"{name}: left out, its networks of the profile {profile} are not recorded", flush=True)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(run, profile, notebooks[:2]): profile, pool.submit(meet): "ubal"}
+        next(iter(running)).result()
+        # Fig. 3 first.
+        running |= {pool.submit(run, profile, [name]): profile for name in notebooks[2:]}
+        running |= {pool.submit(own): "svm"}
+        for finished in as_completed(running):
+            finished.result()
+            if published:
+                publish(running[finished])
+    if published:
+        print(f"Published: {files.figures()}; start with fig3_{profile}.png.")
+
+
+def publish(profile: str) -> list[Path]:
+    """Copy what a profile's runs show: figures and their frames into ``figures/``, the rest into ``data/``.
+
+    That is the verdicts on the paper's statements, and the results by name;
+    see `ubalkit.results`.
+    """
+    folder, runs = files.writable(files.figures()), files.runs(profile)
+    frames = [path for name in FRAMES if (path := runs / f"{name}.csv").is_file()]
+    made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), *frames]
+    copies = [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
+    if (runs / "claims.csv").is_file():
+        data = files.writable(files.data(profile))
+        copies.append(Path(shutil.copy(runs / "claims.csv", data / "claims.csv")))
+    if (runs / "results").is_dir():
+        copies.append(files.data("results") / f"{profile}.csv")
+        results.publish(runs, copies[-1])
+    return copies
