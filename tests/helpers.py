@@ -4,6 +4,8 @@ import time
 
 import pandas as pd
 
+from ubalkit.observations import Trials
+
 
 def assert_same(one, other):
     """The same rows, bit for bit."""
@@ -21,3 +23,9 @@ def until(condition, what="It took too long.", timeout=180):
         assert time.monotonic() < deadline, what
         time.sleep(0.005)
     return answer
+
+
+def trials(table, space, **metrics):
+    """Trials from a plain table: its metrics by name, each to ``maximize`` or ``minimize``."""
+    table = table if "status" in table else table.assign(status="ok")
+    return Trials(table, space, metrics)

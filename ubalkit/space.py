@@ -72,11 +72,8 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
     Examples
     --------
     >>> space = ConfigurationSpace({"rate": (0.0, 1.0)})
-    >>> sample(space, seed=0, indices=[0, 7]).round(2)
-           rate
-    index
-    0      0.64
-    7      0.68
+    >>> sample(space, seed=0, indices=[0, 7])["rate"].round(2).to_dict()
+    {0: 0.64, 7: 0.04}
     """
     d = len(varied(space))
     indices = [int(i) for i in indices]
