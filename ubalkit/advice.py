@@ -100,14 +100,8 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     Returns
     -------
     Recommendation
-
-    Raises
-    ------
-    ValueError
-        For `low` outside (0, 1).
     """
-    if not 0 < low < 1:
-        raise ValueError(f"low = {low}; it must lie between 0 and 1.")
+    assert 0 < low < 1, "low is a share"
     space, sign = attribution.ensemble.space, attribution.ensemble.sign
     running = {name: attribution.running(name).draws for name in attribution.names}
     # First of the ensemble, then of its replicates.

@@ -187,16 +187,9 @@ def stopping(
     Returns
     -------
     Stopping
-
-    Raises
-    ------
-    ValueError
-        If the table has fewer rows than one check needs.
     """
-    rows = trials.usable
-    if len(rows) < every:
-        raise ValueError(f"{len(rows)} usable observations; the first check comes after {every}.")
-    checks, reached = [], None
+    rows, checks, reached = trials.usable, [], None
+    doubt = f"the first check comes after {every} observations"
     for n in range(every, len(rows) + 1, every):
         ensemble = metamodel.fit(replace(trials, table=rows.iloc[:n]), metric, seed=seed, **fit)
         order, doubt = _order(ensemble, top)

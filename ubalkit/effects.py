@@ -265,8 +265,7 @@ class Decomposition:
         """
         import shapiq
 
-        if not self.complete:
-            raise ValueError("Interaction indices need the effects of all sets.")
+        assert self.complete, "interaction indices need the effects of all sets"
         d, sets = len(self.names), [tuple(self.names.index(n) for n in s) for s in self.subsets]
         values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
         moebius = shapiq.InteractionValues(
@@ -346,12 +345,7 @@ def decompose(
 
 
 def surface(
-    ensemble: Ensemble,
-    pair: tuple[str, str],
-    *,
-    n_grid: int = 41,
-    n_background: int = 256,
-    seed: int = 0,
+    ensemble: Ensemble, pair: tuple[str, str], *, n_grid: int = 41, n_background: int = 256, seed: int = 0
 ) -> pd.DataFrame:
     """What two hyperparameters do together, on a grid over both.
 

@@ -94,8 +94,7 @@ class Experiment:
             raise ValueError(f"directions = {self.directions}; each metric is to maximize or minimize.")
         if taken := {*self.directions} & {*self.space, "status", "why", "index"}:
             raise ValueError(f"{taken.pop()!r:.60} cannot name a metric: it names another column.")
-        if self.time_limit is not None and not self.time_limit > 0:  # or every configuration would fail
-            raise ValueError(f"time_limit = {self.time_limit}; it must be positive.")
+        assert self.time_limit is None or self.time_limit > 0, "time_limit must be positive"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -286,8 +285,7 @@ def run(
     ------
     ValueError
         If the folder cannot be written to, holds chunks of other settings or
-        is written to by another search, or the device or its precision is not
-        to be had.
+        is written to by another search, or the device is not to be had.
     workers.Lost
         If a process of the search or the cluster is gone. Finished chunks are
         kept then, as they are when the search is interrupted.
@@ -302,7 +300,8 @@ def run(
     >>> len(trials), trials.metric
     (20, 'loss')
     """
-    workers.check_device(device, precision, local=client is None)
+    if client is None:
+        workers.check_device(device)
     if client and experiment.time_limit:
         raise ValueError("time_limit: not on a cluster, whose workers evaluate in threads.")
     wanted = list(range(experiment.n_configurations if n is None else n) if indices is None else indices)

@@ -146,9 +146,13 @@ def read_sealed(path: Path) -> dict:
         If the file is damaged or was changed since it was written.
     """
     content = read_json(path)
-    if content.pop("sha256", None) != sha256(json.dumps(content)):
-        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
+    _unchanged(path, content.pop("sha256", None), json.dumps(content))
     return content
+
+
+def _unchanged(path: Path, recorded: str | None, text: str) -> None:
+    if recorded != sha256(text):
+        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -177,19 +181,15 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or no JSON beside it.
     ValueError
-        If it was changed since it was written, or the JSON beside it is gone.
+        If it was changed since it was written.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
     # What is not UTF-8 has another SHA-256 than what was written.
-    text, beside = path.read_text(encoding="utf-8", errors="replace"), path.with_suffix(".json")
-    if not beside.is_file():
-        raise ValueError(f"{beside.name} is missing beside {path}: what made the table is unknown.")
-    about = read_json(beside)
-    if about.get("sha256") != sha256(text):
-        raise ValueError(f"{path} was changed after it was written: its SHA-256 is not the recorded one.")
+    text, about = path.read_text(encoding="utf-8", errors="replace"), read_json(path.with_suffix(".json"))
+    _unchanged(path, about.get("sha256"), text)
     return from_csv(text), about
 
 

@@ -209,8 +209,6 @@ def load(path: Path) -> Ensemble:
     ValueError
         If the file was changed since it was written.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no ensemble at {path}; notebook 02_metamodel makes it.")
     plain = files.read_sealed(path)
     del plain["activation"]
     space, members = spaces.from_plain(plain["space"]), []
@@ -329,15 +327,14 @@ def observed(trials: Trials, metric: str, n_more: int = 0) -> tuple[np.ndarray, 
     rows = trials.usable
     unit, y = spaces.to_unit(trials.space, rows), rows[trials.named(metric)].to_numpy(float)
     d = unit.shape[1]
-    if d == 0:
-        raise ValueError("The space holds constants only: there is nothing to explain.")
     if len(y) < 2 * d + n_more:
         raise ValueError(
             f"{len(y)} usable observations are too few for {d} hyperparameters; at least {2 * d + n_more} "
             "are needed."
         )
-    if np.ptp(y) == 0:
-        raise ValueError(f"{metric} is constant at {y[0]:g}: there is nothing to explain.")
+    if d == 0 or np.ptp(y) == 0:
+        what = f"{metric} is the same in all trials" if d else "the space holds constants only"
+        raise ValueError(f"There is nothing to explain: {what}.")
     return unit, y
 
 

@@ -101,15 +101,12 @@ def checked(
     Raises
     ------
     ValueError
-        For missing columns, duplicated indices, missing values in rows that
-        did not fail, or rows of another configuration.
+        For missing columns, missing values in rows that did not fail, or rows
+        of another configuration.
     """
     names = spaces.names(space)
     if missing := [c for c in [*names, *metrics, "status"] if c not in table]:
         raise ValueError(f"The table of observations lacks the columns {', '.join(missing)}.")
-    twice = table.index[table.index.duplicated()]
-    if len(twice):
-        raise ValueError(f"The table of observations holds the index {twice[0]} more than once.")
     found = table.loc[table["status"] == "ok", list(metrics)].apply(pd.to_numeric, errors="coerce")
     if found.isna().any(axis=None):
         row = found.index[found.isna().any(axis=1)][0]

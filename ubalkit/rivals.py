@@ -25,13 +25,7 @@ __all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation",
 __all__ += ["quiet"]
 
 
-def fanova(
-    trials: Trials,
-    metric: str | None = None,
-    *,
-    n_trees: int = 24,
-    seed: int = 0,
-) -> pd.Series:
+def fanova(trials: Trials, metric: str | None = None, *, n_trees: int = 24, seed: int = 0) -> pd.Series:
     """Functional ANOVA of a random forest (Hutter et al., 2014), Optuna's.
 
     Parameters
@@ -63,12 +57,7 @@ def fanova(
     return _by_optuna("fANOVA", evaluator, trials, metric, n_trees=n_trees, seed=seed)
 
 
-def ped_anova(
-    trials: Trials,
-    metric: str | None = None,
-    *,
-    seed: int = 0,
-) -> pd.Series:
+def ped_anova(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
     """PED-ANOVA (Watanabe et al., 2023), Optuna's; parameters and errors as `fanova`'s.
 
     How far the density of each hyperparameter's values among the best tenth of

@@ -264,13 +264,10 @@ def reduced(
     Raises
     ------
     ValueError
-        For a name that the space lacks, one that is `bound`, or a value
-        outside its range.
+        For a name that is `bound`, or a value outside its range.
     """
     freeze, ranges = dict(freeze or {}), dict(ranges or {})
     for name in [*freeze, *ranges]:
-        if name not in space:
-            raise ValueError(f"The space has no hyperparameter {name!r}; it has {', '.join(names(space))}.")
         if name in bound(space):
             raise ValueError(f"{name} stands in a condition or a forbidden clause: it stays as it is.")
     smaller = ConfigurationSpace(name=space.name)
@@ -281,8 +278,6 @@ def reduced(
                 raise _outside(hp, freeze[name])
             hp = Constant(name, freeze[name], meta=hp.meta)
         elif name in ranges:
-            if not is_number(hp):
-                raise ValueError(f"{name} has no range to narrow: {hp}.")
             low, high = map(float, ranges[name])
             # ConfigSpace keeps 13 decimals of a bound.
             if not (hp.lower <= low and low + 1e-12 < high <= hp.upper):

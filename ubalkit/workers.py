@@ -32,30 +32,19 @@ class Lost(RuntimeError):
     """What evaluates the pieces is gone; those that it finished are not."""
 
 
-def check_device(device, precision: str, *, local: bool) -> None:
-    """See that a device and a precision of torch are to be had.
-
-    Parameters
-    ----------
-    device : str
-    precision : str
-        One of `PRECISIONS`; tf32 on a CUDA device only.
-    local : bool
-        Whether the device must be on this machine.
+def check_device(device) -> None:
+    """See that a device of torch is to be had on this machine.
 
     Raises
     ------
     ValueError
-        If one of them is not.
+        If it is not.
     """
-    on_cpu = str(device) == "cpu"
-    if not on_cpu and local:
+    if str(device) != "cpu":
         import torch
 
         if not torch.cuda.is_available():
             raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
-    if precision not in PRECISIONS or (on_cpu and precision != "float32"):
-        raise ValueError(f"precision = {precision!r}: float32 and, on a CUDA device, tf32 are allowed.")
 
 
 @contextlib.contextmanager
@@ -215,10 +204,9 @@ def on_cluster(
             further = {submit(piece) for piece in itertools.islice(pieces, 1)}
             running |= further
             completed.update(further)
-    except KilledWorker as error:
-        raise Lost(f"Workers of the cluster die of a chunk, out of memory perhaps ({error}).") from None
-    except CancelledError:
-        raise Lost("The Dask scheduler is gone.") from None
+    except (KilledWorker, CancelledError) as error:
+        what = "workers die of a piece, out of memory perhaps" if str(error) else "the scheduler is gone"
+        raise Lost(f"The Dask cluster is lost: {what} ({error}).") from None
     finally:
         with contextlib.suppress(Exception):  # Of a scheduler that is gone.
             client.cancel(list(running))

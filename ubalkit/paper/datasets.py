@@ -71,15 +71,14 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     Raises
     ------
     ValueError
-        For an unknown name, or more training images than there are.
+        For an unknown name.
     FileNotFoundError
         If MNIST is neither there nor can be downloaded.
     """
     if name not in NAMES:
         raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}.")
     x_train, y_train, x_test, y_test = _LOADERS[name](Path(root) if root else files.mnist())
-    if n_train is not None and not 1 <= n_train <= len(x_train):
-        raise ValueError(f"n_train = {n_train}; {name} has 1 to {len(x_train)} training images.")
+    assert n_train is None or 1 <= n_train <= len(x_train), f"{name} has 1 to {len(x_train)} training images"
     x_train, x_test = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
     y_train, y_test = (torch.tensor(y, dtype=torch.int64) for y in (y_train[:n_train], y_test))
     return Dataset(name, x_train, y_train, x_test, y_test)

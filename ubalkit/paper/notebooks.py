@@ -21,11 +21,7 @@ NOTEBOOKS += ("07_when", "08_why", "09_loop")
 
 #: What a notebook reads in ``data`` beside the observations of a profile where it trains nothing itself.
 _RECORDED = {"04_constrained_search": "{}/constrained_full.csv", "06_how_good": "{}/best.csv"}
-_RECORDED |= {
-    "07_when": "{}/curves.csv",
-    "08_why": "why/averaged.csv",
-    "09_loop": "loop/round_1.csv",
-}
+_RECORDED |= {"07_when": "{}/curves.csv", "08_why": "why/averaged.csv", "09_loop": "loop/round_1.csv"}
 
 #: Runs for trials of one's own, not for a profile.
 OWN = "05_your_own_model"
@@ -105,17 +101,13 @@ def run(
     Raises
     ------
     ValueError
-        For an unknown profile or notebook, or a parameter that a notebook
-        does not have, or of another type than its default.
+        For an unknown profile, or a parameter that a notebook does not have,
+        or of another type than its default.
     NotebookError
         If a cell raises.
     """
     protocols.get(profile)
-    parameters = dict(parameters or {})
-    unknown = [name for name in notebooks if name not in NOTEBOOKS]
-    unknown += [name for name in parameters if name not in notebooks]
-    if unknown:
-        raise ValueError(f"Unknown notebook {unknown[0]!r:.60}; there are {', '.join(NOTEBOOKS)}.")
+    parameters = parameters or {}
     plan = [_checked(name, {"profile_name": profile, **parameters.get(name, {})}) for name in notebooks]
     folder = files.writable(files.runs(profile) / "notebooks")
     return [_execute(source, given, folder, progress) for source, given in plan]
@@ -185,14 +177,11 @@ def _checked(name: str, given: Mapping) -> tuple[Path, Mapping]:
     source = files.notebooks() / f"{name}.ipynb"
     # papermill itself only warns of a parameter that a notebook lacks.
     known = papermill.inspect_notebook(str(source))
-    for parameter, value in given.items():
-        if parameter not in known:
-            raise ValueError(
-                f"The notebook {name} has no parameter {parameter!r:.60}; it has {', '.join(known)}."
-            )
-        wanted = type(ast.literal_eval(known[parameter]["default"]))
+    for name, value in given.items():
+        wanted = type(ast.literal_eval(known[name]["default"])) if name in known else None
         if type(value) is not wanted and (wanted, type(value)) != (float, int):
-            raise ValueError(f"{parameter} = {files.line(value)}; {wanted.__name__} is needed.")
+            has = ", ".join(f"{n} = {p['default']}" for n, p in known.items())
+            raise ValueError(f"{source.stem} takes no parameter {name} = {files.line(value)}; it has {has}.")
     return source, given
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -46,6 +47,11 @@ MOST = 64
 TOLERANCE = {"test_accuracy": 0.15, "backprojection_accuracy": 0.41}
 
 
+# The least value of each setting that is a number; a whole one where the least is.
+_LEAST = dict.fromkeys(("n_configurations", "chunk", "batch_size", "n_train", "hidden"), 1)
+_LEAST |= dict.fromkeys(("epochs", "seed"), 0) | dict.fromkeys(("learning_rate", "init_std"), 0.0)
+
+
 @dataclass(frozen=True)
 class Networks(Experiment):
     """A search over UBAL's hyperparameters whose networks train side by side.
@@ -78,11 +84,9 @@ class Networks(Experiment):
 
     def train(self, table: pd.DataFrame, seeds: Sequence[int], *, device="cpu") -> UBAL:
         """The same networks, trained."""
-        raise NotImplementedError
 
     def measured(self, net: UBAL) -> dict:
         """The metrics of trained networks by name, tensors of shape (n_networks,)."""
-        raise NotImplementedError
 
     def measure(self, table: pd.DataFrame, seeds: Sequence[int], *, device="cpu") -> pd.DataFrame:
         """Observations of rows of hyperparameters, trained side by side; NaN where weights diverged."""
@@ -120,15 +124,12 @@ class Protocol(Networks):
     hidden: tuple[int, ...] = (1200,)
 
     def __post_init__(self):
-        counts = ("n_configurations", "chunk", "batch_size", "n_train", "epochs", "seed", *self.hidden)
-        for name in counts:
-            value = getattr(self, name) if isinstance(name, str) else name
-            least = 0 if name in ("epochs", "seed") else 1
-            if not (type(value) is int and value >= least) and not (name == "n_train" and value is None):
-                raise ValueError(f"{name} = {value!r:.60} is no such setting of a protocol.")
-        for name in ("learning_rate", "init_std"):
-            if not (type(value := getattr(self, name)) in (int, float) and 0 <= value < 1e38):
-                raise ValueError(f"{name} = {value!r:.60} is no such setting of a protocol.")
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given["hidden"], given["n_train"] = min(self.hidden, default=1), self.n_train or 1
+        for name, least in _LEAST.items():
+            kinds = (int, float) if isinstance(least, float) else (int,)
+            if type(given[name]) not in kinds or not least <= given[name] < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)!r:.60} is no such setting of a protocol.")
         super().__post_init__()
 
     def identity(self) -> dict:
@@ -267,17 +268,12 @@ def find(name: str) -> Protocol:
     """
     if not name.endswith(".json"):
         return get(name).protocol
-    if not Path(name).is_file():
-        raise FileNotFoundError(f"There is no profile at {files.line(name, 150)}.")
     try:
         given = files.read_json(Path(name))
-        known = {f.name: given[f.name] for f in fields(Protocol) if f.name in given}
-        needed = {*get("ci").protocol.identity(), "name"} - set(known)
-        if needed:
-            raise ValueError(f"it lacks {', '.join(sorted(needed))}")
-        return Protocol(
-            **{**known, "hidden": tuple(known["hidden"]), "space": spaces.from_plain(known["space"])}
-        )
-    except (ValueError, TypeError) as error:
+        known = {key: given[key] for key in ["name", *get("ci").protocol.identity()]}
+        known |= {key: given[key] for key in ("n_configurations", "chunk") if key in given}
+        space = spaces.from_plain(known["space"])
+        return Protocol(**{**known, "hidden": tuple(known["hidden"]), "space": space})
+    except (KeyError, ValueError, TypeError) as error:
         where = files.line(name, 150)
         raise ValueError(f"{where} holds no settings of a protocol: {files.line(error, 200)}") from error

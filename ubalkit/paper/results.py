@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 import numpy as np
 import pandas as pd
 
@@ -111,6 +110,8 @@ def texts() -> list[Path]:
 
 def write_texts() -> None:
     """Write the published results into all texts."""
+    import nbformat  # which a bare GPU machine, that searches by the same command line, lacks
+
     found = load()
     for path in texts():
         if path.suffix == ".md":

@@ -12,12 +12,7 @@ __all__ = ["run"]
 
 
 def run(
-    experiment: Experiment,
-    metric: str,
-    *,
-    n_trials: int = 50,
-    n_studies: int = 8,
-    progress: bool = False,
+    experiment: Experiment, metric: str, *, n_trials: int = 50, n_studies: int = 8, progress: bool = False
 ) -> Trials:
     """Several TPE studies of an experiment's space, their configurations evaluated side by side.
 

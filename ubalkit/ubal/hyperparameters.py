@@ -34,11 +34,6 @@ def space(n_layers: int = 3, *, near_one: Sequence[str] = ()) -> ConfigurationSp
         ``beta_1 …`` (β^F of each layer), ``gammaF_1 …`` and ``gammaB_1 …``
         (γ^F and γ^B of each weight matrix W and M).
 
-    Raises
-    ------
-    ValueError
-        For a name in `near_one` that is none of these.
-
     Examples
     --------
     >>> spaces.names(space())
@@ -46,10 +41,7 @@ def space(n_layers: int = 3, *, near_one: Sequence[str] = ()) -> ConfigurationSp
     """
     order = [f"beta_{k}" for k in range(1, n_layers + 1)]
     order += [f"{g}_{k}" for g in ("gammaF", "gammaB") for k in range(1, n_layers)]
-    if unknown := [name for name in near_one if name not in order]:
-        raise ValueError(
-            f"near_one: {unknown[0]!r:.60} is no hyperparameter of UBAL; {', '.join(order)} are."
-        )
+    assert set(near_one) <= set(order), f"near_one takes some of {order}"
     made = ConfigurationSpace(name="ubal")
     for position, name in enumerate(order):
         # ConfigSpace sorts by name; the paper's order is kept beside each name.
@@ -98,16 +90,8 @@ def networks(layers: Sequence[int], table: pd.DataFrame, **how) -> UBAL:
     Returns
     -------
     UBAL
-
-    Raises
-    ------
-    ValueError
-        If the table lacks a hyperparameter.
     """
-    needed, table = spaces.names(space(len(layers))), without_complements(table)
-    if missing := [name for name in needed if name not in table]:
-        raise ValueError(f"Networks {layers} need {', '.join(needed)}; {', '.join(missing)} is missing.")
-    values = table[needed].to_numpy(float)
+    values = without_complements(table)[spaces.names(space(len(layers)))].to_numpy(float)
     return UBAL(layers, *np.split(values, [len(layers), 2 * len(layers) - 1], axis=1), **how)
 
 

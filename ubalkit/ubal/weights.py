@@ -5,7 +5,6 @@ cannot run anything.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -53,14 +52,12 @@ def save(net: UBAL, path: str | Path) -> None:
     files.write(Path(path), to_bytes(tensors, {"ubal": json.dumps(about)}))
 
 
-def load(path: str | Path, *, layers: Sequence[int] | None = None, device="cpu") -> UBAL:
+def load(path: str | Path, *, device="cpu") -> UBAL:
     """Read networks that `save` wrote, the same to the last bit.
 
     Parameters
     ----------
     path : path
-    layers : sequence of int, optional
-        Sizes of the layers that the networks must have; any by default.
     device : str or torch.device
         Where the weights shall be.
 
@@ -73,8 +70,8 @@ def load(path: str | Path, *, layers: Sequence[int] | None = None, device="cpu")
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, holds something else, was written in another
-        version of the layout, or its networks have other layers than `layers`.
+        If the file is damaged, holds something else, or was written in another
+        version of the layout.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -82,8 +79,6 @@ def load(path: str | Path, *, layers: Sequence[int] | None = None, device="cpu")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         if about.get("version") != VERSION:
             raise ValueError(f"version {about.get('version')} where this ubalkit reads version {VERSION}.")
-        if layers is not None and list(layers) != about["layers"]:
-            raise ValueError(f"layers {about['layers']} where {list(layers)} are needed.")
         given = {name: about[name] for name in (*_LISTS, *_NUMBERS)}
         dtype = _DTYPES[about["dtype"]]
         net = UBAL(about["layers"], **given, seed=about["seeds"], device=device, dtype=dtype)
