@@ -75,6 +75,14 @@ class UBALClassifier(ClassifierMixin, BaseEstimator):
     hidden layer learned.
 
     The network computes in float32 if `X` is float32, else in float64.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = UBALClassifier(epochs=5, random_state=0).fit(X[:1000], y[:1000])
+    >>> model.score(X[1000:], y[1000:]) > 0.8, model.generate([3]).shape
+    (True, (1, 64))
     """
 
     def __init__(

@@ -32,6 +32,7 @@ class GeneRec:
     n_steps : int
         Steps of settling, each half of the way to where the unit is driven.
     seed : int
+        Seed of the initial weights and of the order of the pairs.
 
     Attributes
     ----------
@@ -39,6 +40,12 @@ class GeneRec:
         Weights from the input to the hidden layer, from there to the output,
         and back from the output to the hidden layer; `b` and `c` are the
         biases of the hidden and the output layer.
+
+    Examples
+    --------
+    >>> net = GeneRec((3, 2, 3), symmetric=True).associate(torch.eye(3), torch.eye(3), epochs=5)
+    >>> net.predict_forward(torch.eye(3)).shape
+    torch.Size([3, 3])
     """
 
     def __init__(

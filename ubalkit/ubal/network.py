@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ubalkit.ubal.memory import Kept, copied, harmless, memory
+
 __all__ = ["UBAL", "Activations"]
 
 
@@ -54,37 +56,6 @@ def _unit_interval(name: str, value, width: int) -> Tensor:
     return torch.atleast_2d(value)
 
 
-# A network's last bits must not depend on what trains beside it: chunks of any
-# size shall give the same table. σ rounds differently in the last, incomplete
-# vector register of a tensor, so every tensor ends at a whole one. Products
-# round differently where a matrix starts off the boundary of a small register,
-# so networks whose matrices do not fill these lie apart.
-_REGISTER, _SMALL_REGISTER = 64, 8
-
-
-class _Kept(dict):
-    """Activations' memory by key and shape: fresh memory for every product would cost page faults."""
-
-    def __call__(self, key, *shape: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        if (key, shape) not in self:
-            self[key, shape] = _memory(*shape, like=like)
-        return self[key, shape]
-
-
-def _memory(n_networks: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Uninitialised whole registers, and a tensor in them: contiguous where that is harmless."""
-    size = rows * columns
-    if size % _SMALL_REGISTER:
-        blocks = like.new_empty(n_networks, -(size // -_REGISTER) * _REGISTER)
-        return blocks, blocks[:, :size].view(n_networks, rows, columns)
-    flat = like.new_empty(-(n_networks * size // -_REGISTER) * _REGISTER)
-    return flat, flat[: n_networks * size].view(n_networks, rows, columns)
-
-
-def _copied(matrices: Tensor) -> Tensor:
-    return _memory(*matrices.shape, like=matrices)[1].copy_(matrices)
-
-
 class _Weights(NamedTuple):
     """Of one direction between two layers.
 
@@ -96,12 +67,12 @@ class _Weights(NamedTuple):
     weights: Tensor  # (n_networks, n_pre, n_post)
     bias: Tensor  # (n_networks, 1, n_post)
 
-    def propagate(self, a: Tensor, kept: _Kept | None = None, key=None) -> Tensor:
+    def propagate(self, a: Tensor, kept: Kept | None = None, key=None) -> Tensor:
         """σ([a, 1] W)."""
         n_networks, _, n_post = self.weights.shape
         a = a if a.dim() == 3 else a.expand(n_networks, -1, -1)
-        memory = _memory if kept is None else functools.partial(kept, key)
-        flat, out = memory(n_networks, a.shape[1], n_post, like=self.weights)
+        place = memory if kept is None else functools.partial(kept, key)
+        flat, out = place(n_networks, a.shape[1], n_post, like=self.weights)
         torch.baddbmm(self.bias, a, self.weights, out=out)
         flat.sigmoid_()
         return out
@@ -114,7 +85,7 @@ class _Weights(NamedTuple):
     @classmethod
     def split(cls, whole: Tensor) -> "_Weights":
         """From (n_networks, n_pre + 1, n_post), whose last row is the bias."""
-        return cls(_copied(whole[:, :-1]), whole[:, -1:].clone())
+        return cls(copied(whole[:, :-1]), whole[:, -1:].clone())
 
 
 class UBAL:
@@ -162,6 +133,15 @@ class UBAL:
     References
     ----------
     Malinovská et al. (2019), CIIS 2019, 57-62; Cibula et al., Fig. 1.
+
+    Examples
+    --------
+    Two networks that differ in their seeds learn to pass on four patterns.
+
+    >>> x = torch.eye(4)
+    >>> net = UBAL([4, 3, 4], [0.99, 0.9, 0.1], [0.0, 0.9], [1.0, 0.6], learning_rate=0.5, seed=[0, 1])
+    >>> net.associate(x, x, epochs=1000, batch_size=4).classify(x).shape
+    torch.Size([2, 4])
     """
 
     def __init__(
@@ -199,7 +179,7 @@ class UBAL:
             list(value.to(device, dtype).expand(n, -1).T.reshape(-1, n, 1, 1)) for value in given.values()
         )
         self._generators = [torch.Generator().manual_seed(s) for s in self.seeds]
-        self._kept = _Kept()
+        self._kept = Kept()
         self._W, self._M = [], []
         for n, m in itertools.pairwise(self.layers):
             self._W.append(self._draw(n + 1, m, self.init_std, device, dtype))
@@ -258,16 +238,11 @@ class UBAL:
         return self._W[0].weights.dtype
 
     def _input(self, name: str, value, width: int) -> Tensor:
-        value = _numbers(value, self.dtype, self.device)
-        if value.dim() not in (2, 3) or value.shape[-1] != width:
-            raise ValueError(
-                f"{name} has the shape {tuple(value.shape)}; "
-                f"(batch, {width}) or (n_networks, batch, {width}) is needed."
-            )
-        if value.dim() == 3 and len(value) != self.n_networks:
-            raise ValueError(f"{name} holds {len(value)} networks' data for {self.n_networks} networks.")
-        harmless = value.dim() == 2 or value[0].numel() % _SMALL_REGISTER == 0
-        return value if harmless else _copied(value)
+        value, n = _numbers(value, self.dtype, self.device), self.n_networks
+        if value.dim() not in (2, 3) or value.shape[-1] != width or (value.dim() == 3 and len(value) != n):
+            needed = f"(batch, {width}) or ({n}, batch, {width})"
+            raise ValueError(f"{name} has the shape {tuple(value.shape)}; {needed} is needed.")
+        return value if harmless(value) else copied(value)
 
     def predict_forward(self, x) -> Tensor:
         """Forward prediction of the output layer, FP_L.
@@ -301,13 +276,15 @@ class UBAL:
             a = M.propagate(a)
         return a
 
-    def activations(self, x, y) -> Activations:
+    def activations(self, x, y, kept: Kept | None = None) -> Activations:
         """All four phases for inputs `x` and targets `y`.
 
         Parameters
         ----------
         x : array_like, shape (batch, n_0) or (n_networks, batch, n_0)
         y : array_like, shape (batch, n_L) or (n_networks, batch, n_L)
+        kept : Kept, optional
+            Memory to write them into; fresh memory by default.
 
         Returns
         -------
@@ -318,9 +295,6 @@ class UBAL:
         ValueError
             If `x` and `y` differ in length or have the wrong width.
         """
-        return self._phases(x, y)
-
-    def _phases(self, x, y, kept: _Kept | None = None) -> Activations:
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.shape[-2] != y.shape[-2]:
             raise ValueError(f"x has {x.shape[-2]} rows and y has {y.shape[-2]}; both need the same.")
@@ -341,7 +315,7 @@ class UBAL:
         from the activations before the update. Parameters and errors are
         those of `activations`.
         """
-        FP, FE, BP, BE = self._phases(x, y, self._kept)
+        FP, FE, BP, BE = self.activations(x, y, self._kept)
         target = []
         for l, (fp, bp, beta) in enumerate(zip(FP, BP, self._beta)):
             _, out = self._kept(("t", l), self.n_networks, *fp.shape[-2:], like=fp)
@@ -358,9 +332,11 @@ class UBAL:
 
         Parameters
         ----------
-        dataset : ubalkit.datasets.Dataset
-            Its labels become one-hot codes, the targets of the output layer.
+        dataset : Dataset
+            Images ``x_train`` (n, n_0) and labels ``y_train`` (n,), which become
+            one-hot codes, the targets of the output layer.
         epochs, batch_size : int
+            Passes over the training data, and images a minibatch.
 
         Returns
         -------
@@ -382,6 +358,7 @@ class UBAL:
         x : array_like, shape (n, n_0)
         y : array_like, shape (n, n_L)
         epochs, batch_size : int
+            Passes over the pairs, and pairs a minibatch.
 
         Returns
         -------

@@ -42,6 +42,7 @@ def save(net: UBAL, path: str | Path) -> None:
     ------
     ValueError
         If the file cannot be written.
+
     """
     tensors = {f"{side}.{l}": w.cpu() for side in "WM" for l, w in enumerate(getattr(net, side))}
     tensors["generators"] = torch.stack([g.get_state() for g in net._generators])
