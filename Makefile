@@ -8,7 +8,7 @@ READY = $(VENV)/ready
 .PHONY: reproduce test lint unit notebooks refresh slow benchmark lab clean
 
 reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
-	$(BIN)/python -m ubalkit.pipeline --publish $(if $(PROFILE),--profile $(PROFILE))
+	$(BIN)/python -m ubalkit notebooks --publish $(if $(PROFILE),--profile $(PROFILE))
 
 test: lint unit notebooks  ## every check
 
@@ -17,7 +17,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 unit: $(READY)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest
 
 # A folder of its own, made anew, so that nothing left by earlier runs can pass for a result. Notebooks 1 and 2
 # make what the others read; then the longest runs beside the rest, a process a core.

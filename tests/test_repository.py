@@ -1,13 +1,10 @@
-"""The repository itself: exact pins, one environment, small modules, no large files."""
+"""The repository itself: exact pins, one environment, no large files."""
 
-import ast
 import importlib.metadata
-import io
 import os
 import re
 import shlex
 import subprocess
-import tokenize
 import tomllib
 
 import pytest
@@ -77,27 +74,6 @@ def test_conda_installs_the_lock_and_the_package_and_pins_nothing_else():
     name, version = python.split("=")
     assert name == "python"
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version)
-
-
-def lines_of_code(path):
-    """Lines with code on them: no blank ones, no comments, no docstrings."""
-    source = path.read_text()
-    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-    lines = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in silent | {tokenize.ENDMARKER}:
-            lines |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
-            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-    return len(lines)
-
-
-def test_modules_are_short_enough_to_read():
-    modules = {path.name: lines_of_code(path) for path in (HOME / "ubalkit").glob("**/*.py")}
-    assert {name: length for name, length in modules.items() if length > 290} == {}
-    # Of these about a quarter serve models other than UBAL: trials, inference, experiments, the explorer.
-    assert 0 < sum(modules.values()) <= 4730
 
 
 def test_no_large_file_is_tracked():
