@@ -164,8 +164,8 @@ def read(path: str | Path, experiment=None) -> Trials:
         settings than the experiment's, or `checked` fails.
     """
     table, about = files.read_table(Path(path))
-    if experiment is not None and about.get("fingerprint") != experiment.fingerprint:
-        raise ValueError(f"{path} was made with other settings than {experiment.name!r} has.")
+    if experiment is not None:
+        _made_by(experiment, path, about)
     space, columns = spaces.from_plain(about["space"]), list(table)
     # Tables that do not say so hold accuracies, between the hyperparameters and the status.
     metrics = columns[columns.index(spaces.names(space)[-1]) + 1 : columns.index("status")]
@@ -207,12 +207,10 @@ def write_chunk(table: pd.DataFrame, folder: Path, experiment) -> None:
 
 def read_chunks(folder: Path, experiment) -> pd.DataFrame:
     """All rows in the chunks of a folder; see `merge`. Rows in conflict are warned of."""
-    merged = _joined(_all(folder, experiment))
+    merged = merge([folder], experiment)
     if merged.conflicts:
-        warnings.warn(
-            f"{folder} holds different numbers for {ranges(merged.conflicts)}; the first are kept.",
-            stacklevel=2,
-        )
+        what = f"{folder} holds different numbers for {ranges(merged.conflicts)}; the first are kept."
+        warnings.warn(what, stacklevel=2)
     return merged.table
 
 
@@ -223,6 +221,12 @@ def merge(folders: Sequence[Path], experiment) -> Merged:
     recorded ones come. A damaged file is reported in a warning, renamed and
     left out, so that its rows are computed again.
 
+    Parameters
+    ----------
+    folders : sequence of Path
+    experiment : Experiment
+        What must have made them.
+
     Raises
     ------
     ValueError
@@ -231,20 +235,11 @@ def merge(folders: Sequence[Path], experiment) -> Merged:
     """
     parts = []
     for folder in map(Path, folders):
-        found, recorded = _all(folder, experiment), folder / "observations.csv"
-        parts += found or ([read(recorded, experiment).table] if recorded.is_file() else [])
-    return _joined(parts)
-
-
-def _all(folder: Path, experiment) -> list[pd.DataFrame]:
-    paths = sorted(folder.rglob("*.chunk.json"))
-    return [rows for path in paths if (rows := _rows(path, experiment)) is not None]
-
-
-def _joined(parts: Sequence[pd.DataFrame]) -> Merged:
-    if not parts:
-        return Merged(pd.DataFrame(), [], [])
-    table = pd.concat(parts)
+        chunks, recorded = sorted(folder.rglob("*.chunk.json")), folder / "observations.csv"
+        parts += [rows for path in chunks if (rows := _rows(path, experiment)) is not None]
+        if not chunks and recorded.is_file():
+            parts.append(read(recorded, experiment).table)
+    table = pd.concat(parts) if parts else pd.DataFrame()
     again = table.index.duplicated()
     first, others = table[~again], table[again]
     known = first.loc[others.index]
@@ -262,12 +257,16 @@ def _rows(path: Path, experiment) -> pd.DataFrame | None:
             path.replace(path.with_suffix(".damaged"))
         warnings.warn(f"{path} is damaged; its configurations are computed again.", stacklevel=4)
         return None
-    if chunk.get("fingerprint") != experiment.fingerprint:
+    _made_by(experiment, path, chunk)
+    return rows
+
+
+def _made_by(experiment, path: Path, about: Mapping) -> None:
+    if about.get("fingerprint") != experiment.fingerprint:
         raise ValueError(
             f"{path} was made with other settings than {experiment.name!r} has; "
-            "search in another folder or delete it."
+            "take another folder or delete it."
         )
-    return rows
 
 
 def ranges(indices: Sequence[int]) -> str:
