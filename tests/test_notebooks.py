@@ -6,11 +6,12 @@ import re
 import nbformat
 import pytest
 
-from ubalkit import paths, pipeline, profiles
+from ubalkit import files
+from ubalkit.paper import notebooks, protocols
 
 
 def cells_of(name):
-    return nbformat.read(paths.notebooks() / f"{name}.ipynb", as_version=4).cells
+    return nbformat.read(files.notebooks() / f"{name}.ipynb", as_version=4).cells
 
 
 def tagged(cells, tag):
@@ -21,12 +22,12 @@ def code_of(cells):
     return [c for c in cells if c.cell_type == "code"]
 
 
-ALL = sorted([pipeline.FIRST, *pipeline.NOTEBOOKS, pipeline.OWN])
+ALL = sorted([notebooks.FIRST, *notebooks.NOTEBOOKS, notebooks.OWN])
 every_notebook = pytest.mark.parametrize("name", ALL)
 
 
 def test_the_pipeline_runs_every_notebook_there_is():
-    assert sorted(p.stem for p in paths.notebooks().glob("*.ipynb")) == ALL
+    assert sorted(p.stem for p in files.notebooks().glob("*.ipynb")) == ALL
 
 
 @every_notebook
@@ -67,15 +68,16 @@ def test_parameters_are_literals_each_with_its_meaning(name):
         assert isinstance(statement, ast.Assign)
         assert isinstance(statement.value, ast.Constant), f"{line}: an expression, not a literal"
         assert re.search(r"\S  # \S.{8,}", line), f"{line}: no comment that gives the meaning"
-    starts = {pipeline.FIRST: 'dataset = "digits"', pipeline.OWN: 'source = ""'}
-    assert cell.source.startswith(starts.get(name, f'profile_name = "{profiles.default()}"'))
+    starts = {notebooks.FIRST: 'dataset = "digits"', notebooks.OWN: 'source = ""'}
+    assert cell.source.startswith(starts.get(name, f'profile_name = "{protocols.default()}"'))
 
 
 @every_notebook
-def test_no_output_but_the_versions_is_ignored(name):
+def test_it_starts_as_all_do_and_no_output_but_the_versions_is_ignored(name):
     cells = cells_of(name)
     versions, *quotes = tagged(cells, "nbval-ignore-output")
-    assert "__version__" in versions.source
+    assert versions is cells[3]
+    assert "folder = notebooks.start(" in versions.source
     # Numbers in full length may stand at the end, after they were compared rounded.
     assert len(quotes) <= 1
     for cell in quotes:
@@ -94,7 +96,7 @@ def test_it_was_run_from_top_to_bottom_and_kept_its_outputs(name):
     assert sum(bool(c.outputs) for c in code) >= len(code) / 2
     assert not [o for c in code for o in c.outputs if o.output_type == "error"]
     for cell in code:
-        shows = any(word in cell.source for word in ("plt.show()", "print(", "display("))
+        shows = any(word in cell.source for word in ("plt.show()", "print(", "display(", "notebooks.start("))
         shows |= isinstance(ast.parse(cell.source).body[-1], ast.Expr)
         assert bool(cell.outputs) == shows, f"{cell.source}\nhas outputs: {bool(cell.outputs)}"
 
@@ -115,7 +117,7 @@ def test_its_outputs_can_be_compared(name):
 @every_notebook
 def test_no_trace_of_a_run_is_left_in_its_metadata(name):
     # Times and paths would change with every run.
-    notebook = nbformat.read(paths.notebooks() / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.read(files.notebooks() / f"{name}.ipynb", as_version=4)
     assert "papermill" not in notebook.metadata
     assert "version" not in notebook.metadata.get("language_info", {})
     for cell in notebook.cells:
