@@ -15,14 +15,19 @@ import pandas as pd
 import pytest
 import torch
 from ConfigSpace import ConfigurationSpace, Float
-from helpers import assert_same, until
+from helpers import assert_same, chunk_files, until
 
-from ubalkit import chunks, executors, observations, pipeline, profiles, search
+import ubalkit
+from ubalkit import experiment as experiments
+from ubalkit import observations, workers
+from ubalkit.__main__ import main
 from ubalkit.experiment import Experiment
+from ubalkit.paper import notebooks, protocols
 
 distributed = pytest.importorskip("distributed")
 
-PROFILE = replace(profiles.get("ci"), n_train=100, epochs=1, hidden=(8,), n_configurations=60)
+CI = protocols.get("ci").protocol
+TINY = replace(CI, n_train=100, epochs=1, hidden=(8,), n_configurations=60)
 SPACE = ConfigurationSpace(space={"x": Float("x", (0.0, 1.0))})
 
 
@@ -30,8 +35,12 @@ def experiment(objective, n=40, **settings):
     return Experiment("toy", objective, SPACE, {"loss": "minimize"}, n_configurations=n, **settings)
 
 
-def quiet_run(profile, folder, **how):
-    return search.run(profile, folder=folder, **{"progress": False, **how})
+def value(configuration, seed):
+    return configuration["x"]
+
+
+def quiet_run(searched, folder, **how):
+    return experiments.run(searched, folder=folder, **{"progress": False, **how}).table
 
 
 @contextmanager
@@ -41,21 +50,13 @@ def cluster(folder, n_workers, *options, **environment):
 
     def start(program, *arguments):
         command = [sys.executable, "-m", "dask", program, "--no-dashboard", *arguments]
-        processes.append(
-            subprocess.Popen(
-                command,
-                cwd=folder,
-                env={**os.environ, **environment},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        processes.append(subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **quiet))
 
     try:
         start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        address = until(lambda: file.exists() and json.loads(file.read_text() or "{}"), "No scheduler.")[
-            "address"
-        ]
+        there = until(lambda: file.exists() and json.loads(file.read_text() or "{}"), "No scheduler.")
+        address = there["address"]
         for _ in range(n_workers):
             start("worker", address, "--nthreads", "1", "--no-nanny", *options)
         with distributed.Client(address, set_as_default=False) as client:
@@ -77,12 +78,12 @@ def address(tmp_path_factory):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """What every way of searching must give."""
-    return quiet_run(PROFILE, tmp_path_factory.mktemp("undisturbed"), workers=1)
+    return quiet_run(TINY, tmp_path_factory.mktemp("undisturbed"), n_jobs=1)
 
 
 @pytest.mark.parametrize(("n_workers", "chunk"), [(1, 60), (2, 7), (4, 1)])
 def test_any_number_of_workers_and_any_chunk_give_the_same_table(address, table, tmp_path, n_workers, chunk):
-    with executors.connected(address) as client:
+    with workers.connected(address) as client:
         chosen = list(client.scheduler_info(n_workers=-1)["workers"])[:n_workers]
         asked = client.submit
 
@@ -90,93 +91,47 @@ def test_any_number_of_workers_and_any_chunk_give_the_same_table(address, table,
             return asked(*arguments, **how, workers=chosen)
 
         client.submit = of_the_chosen
-        assert_same(quiet_run(PROFILE, tmp_path, client=client, chunk=chunk), table)
-
-
-def test_rows_are_written_as_they_come(address, tmp_path):
-    go = tmp_path / "go"
-
-    def last_one_waits(configuration, seed):
-        while configuration["x"] == slowest and not go.exists():
-            time.sleep(0.01)
-        return configuration["x"]
-
-    slowest = search.configurations(experiment(None, n=6), [3])["x"].item()
-    folder = tmp_path / "chunks"
-    with executors.connected(address) as client:
-        found = []
-        searching = threading.Thread(
-            target=lambda: found.append(quiet_run(experiment(last_one_waits, n=6), folder, client=client))
-        )
-        searching.start()
-        try:
-            until(lambda: len(list(folder.glob("*.chunk.json"))) == 5, "Nothing was written.")
-            assert searching.is_alive()
-        finally:
-            go.touch()
-            searching.join()
-    assert found[0].index.tolist() == list(range(6))
+        assert_same(quiet_run(TINY, tmp_path, client=client, chunk=chunk), table)
 
 
 def test_an_objective_of_a_notebook_reaches_the_workers_and_its_errors_come_back(address, tmp_path):
-    with executors.connected(address) as client:
-        here = quiet_run(experiment(lambda c, s: c["x"] + s % 7), tmp_path / "here", workers=1)
+    with workers.connected(address) as client:
+        here = quiet_run(experiment(lambda c, s: c["x"] + s % 7), tmp_path / "here", n_jobs=1)
         there = quiet_run(experiment(lambda c, s: c["x"] + s % 7), tmp_path / "there", client=client)
         assert_same(there, here)
         with pytest.raises(ValueError, match="returned the metrics depth for configuration"):
             quiet_run(experiment(lambda c, s: {"depth": 1}), tmp_path / "wrong", client=client)
 
 
-def test_a_time_limit_that_a_cluster_cannot_keep_is_refused(address, tmp_path):
-    with (
-        executors.connected(address) as client,
-        pytest.raises(ValueError, match="time_limit: not on a cluster"),
-    ):
-        quiet_run(experiment(None, time_limit=1.0), tmp_path, client=client)
+def test_what_a_cluster_cannot_do_is_refused(address, tmp_path, monkeypatch):
+    with workers.connected(address) as client:
+        with pytest.raises(ValueError, match="time_limit: not on a cluster"):
+            quiet_run(experiment(None, time_limit=1.0), tmp_path, client=client)
+        monkeypatch.setattr(ubalkit, "__version__", "0.0.1")
+        with pytest.raises(ValueError, match=r"A worker has .* the search 0\.0\.1"):
+            quiet_run(TINY, tmp_path, client=client)
 
 
-def test_a_worker_with_another_version_is_refused(address, tmp_path, monkeypatch):
-    monkeypatch.setattr(search.ubalkit, "__version__", "0.0.1")
-    with (
-        executors.connected(address) as client,
-        pytest.raises(ValueError, match=r"A worker has .* the search 0\.0\.1"),
-    ):
-        quiet_run(PROFILE, tmp_path, client=client)
-
-
-def test_where_no_scheduler_answers_one_sentence_says_so():
-    with pytest.raises(ValueError, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
-        with executors.connected("tcp://127.0.0.1:1"):
-            pass
-
-
-@pytest.mark.parametrize("address", ["nonsense", "spam://1", "tcp://"])
-def test_an_address_that_is_none_is_refused(address):
-    with pytest.raises(ValueError, match="No Dask scheduler answers at"), executors.connected(address):
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "spam://1", "tcp://"])
+def test_where_no_scheduler_answers_one_sentence_says_so(address):
+    with pytest.raises(ValueError, match="No Dask scheduler answers at '"), workers.connected(address):
         pass
     # Half made, the garbage collector would close it: while another one starts, they wait for each other.
     clients = [made for made in gc.get_objects() if type(made) is distributed.Client]
     assert {client.status for client in clients} <= {"closed", "running"}
 
 
-def test_no_address_is_this_machine():
-    with executors.connected("") as client:
-        assert client is None
-
-
-def test_the_command_line_searches_on_a_cluster(address, tmp_path, capsys):
-    search.main(["--profile", "ci", "--count", "8", "--dask", address, "--out", str(tmp_path / "there")])
-    search.main(["--profile", "ci", "--count", "8", "--workers", "1", "--out", str(tmp_path / "here")])
-    there, here = (tmp_path / name / "observations.csv" for name in ("there", "here"))
-    assert there.read_bytes() == here.read_bytes()
-
-
-def test_the_first_notebook_searches_on_a_cluster(address, tmp_path, monkeypatch):
-    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path))
+def test_the_command_line_and_the_first_notebook_search_on_a_cluster(address, runs):
+    task, out = ["search", "--profile", "ci", "--count", "8", "--dask", address], runs / "there"
+    with pytest.raises(SystemExit) as ended:
+        main([*task, "--out", str(out)])
+    assert ended.value.code == 0
+    found = observations.read(out / "observations.csv", CI)
+    assert_same(found.table, quiet_run(CI, runs / "here", n=8, n_jobs=1))
     given = {"dask_scheduler": address, "n_configurations": 20, "n_rerun": 1}
-    pipeline.run("ci", ["01_search"], {"01_search": given})
-    found = observations.read(tmp_path / "ci" / "observations.csv", profiles.get("ci"))
-    assert_same(found.loc[[0, 19]], quiet_run(profiles.get("ci"), tmp_path / "two", indices=[0, 19]))
+    notebooks.run("ci", ["01_search"], {"01_search": given})
+    again = observations.read(runs / "ci" / "observations.csv", CI)
+    assert_same(again.table.head(8), found.table)
 
 
 # GPUs
@@ -190,19 +145,17 @@ def test_a_gpu_is_asked_for_where_a_worker_offers_one_and_one_chunk_at_a_time(tm
         (tmp_path / "busy").unlink()
         return pd.DataFrame({"pid": os.getpid(), "threads": torch.get_num_threads()}, index=list(piece))
 
-    with cluster(tmp_path, 1, "--nthreads", "4") as (address, _, _), executors.connected(address) as client:
+    with cluster(tmp_path, 1, "--nthreads", "4") as (address, _, _), workers.connected(address) as client:
         with pytest.raises(ValueError, match="No worker of the cluster offers a GPU"):
-            list(executors.on_cluster(work, [[0]], client, gpu=True))
+            list(workers.on_cluster(work, [[0]], client, gpu=True))
         options = ["--nthreads", "4", "--resources", "GPU=1", "--no-nanny", "--no-dashboard"]
-        with subprocess.Popen(
-            [sys.executable, "-m", "dask", "worker", address, *options],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "2"},
-            stderr=subprocess.DEVNULL,
-        ) as process:
+        command = [sys.executable, "-m", "dask", "worker", address, *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+        quiet = {"stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, **quiet) as process:
             try:
                 client.wait_for_workers(2, timeout=180)
-                parts = list(executors.on_cluster(work, [[k] for k in range(12)], client, gpu=True))
+                parts = list(workers.on_cluster(work, [[k] for k in range(12)], client, gpu=True))
             finally:
                 process.kill()
     rows = pd.concat(parts)
@@ -225,20 +178,20 @@ def slow():
 
 def test_a_worker_killed_in_mid_run_costs_nothing(tmp_path):
     folder = tmp_path / "chunks"
-    with cluster(tmp_path, 4) as (address, _, workers), executors.connected(address) as client:
+    with cluster(tmp_path, 4) as (address, _, processes), workers.connected(address) as client:
 
         def kill():
-            until(lambda: len(list(folder.glob("*.chunk.json"))) >= 8, "Nothing was written.")
-            workers[1].send_signal(signal.SIGKILL)
-            killed.append(len(list(folder.glob("*.chunk.json"))))
+            until(lambda: len(chunk_files(folder)) >= 8, "Nothing was written.")
+            processes[1].send_signal(signal.SIGKILL)
+            killed.append(len(chunk_files(folder)))
 
         killed = []
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
         found = quiet_run(experiment(slow(), n=200), folder, client=client)
         killer.join()
-        assert workers[1].poll() == -signal.SIGKILL and killed[0] < 200
-    assert_same(found, quiet_run(experiment(lambda c, s: c["x"], n=200), tmp_path / "undisturbed", workers=1))
+        assert processes[1].poll() == -signal.SIGKILL and killed[0] < 200
+    assert_same(found, quiet_run(experiment(value, n=200), tmp_path / "undisturbed", n_jobs=1))
 
 
 def test_a_chunk_of_which_workers_die_is_given_up_and_named(tmp_path):
@@ -249,34 +202,30 @@ def test_a_chunk_of_which_workers_die_is_given_up_and_named(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return configuration["x"]
 
-    fatal = search.configurations(experiment(None), [20])["x"].item()
+    fatal = experiment(None).configurations([20])["x"].item()
     # One death is allowed, so that workers are left.
     allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
-    with cluster(tmp_path, 4, **allowed) as (address, _, _), executors.connected(address) as client:
-        with pytest.raises(
-            executors.Lost, match=r"Workers of the cluster die of a chunk.* of 40 configurations"
-        ):
+    with cluster(tmp_path, 4, **allowed) as (address, _, _), workers.connected(address) as client:
+        with pytest.raises(workers.Lost, match=r"workers die of a piece.* of 40 configurations"):
             quiet_run(experiment(deadly), folder, client=client)
-    assert not {20} & set(chunks.read(folder, experiment(None)).index)
+    assert 20 not in observations.read_chunks(folder, experiment(None)).index
 
 
 def test_a_scheduler_that_is_killed_is_named_and_the_search_goes_on_elsewhere(tmp_path):
     folder = tmp_path / "chunks"
-    with cluster(tmp_path, 2) as (address, scheduler, _), executors.connected(address) as client:
+    with cluster(tmp_path, 2) as (address, scheduler, _), workers.connected(address) as client:
 
         def kill():
-            until(lambda: len(list(folder.glob("*.chunk.json"))) >= 5, "Nothing was written.")
+            until(lambda: len(chunk_files(folder)) >= 5, "Nothing was written.")
             scheduler.send_signal(signal.SIGKILL)
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        with pytest.raises(
-            executors.Lost, match=r"The Dask scheduler is gone\. \d+ of 200 .*goes on from there"
-        ):
+        with pytest.raises(workers.Lost, match=r"scheduler is gone.* \d+ of 200 .*goes on from there"):
             quiet_run(experiment(slow(), n=200), folder, client=client)
         killer.join()
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.chunk.json")}
+    before = {path: path.stat().st_mtime_ns for path in chunk_files(folder)}
     assert 5 <= len(before) < 200
-    found = quiet_run(experiment(lambda c, s: c["x"], n=200), folder, workers=1)
+    found = quiet_run(experiment(value, n=200), folder, n_jobs=1)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert_same(found, quiet_run(experiment(lambda c, s: c["x"], n=200), tmp_path / "undisturbed", workers=1))
+    assert_same(found, quiet_run(experiment(value, n=200), tmp_path / "undisturbed", n_jobs=1))

@@ -1,45 +1,20 @@
 """The path of a CUDA device where there is none: tensors with devices and shapes, and no numbers in them.
 
-Torch refuses an operation between devices on them as on real ones, and their memory can be counted.
+Torch refuses an operation between devices on them as on real ones.
 """
 
 import contextlib
-import weakref
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from ubalkit import datasets, profiles, search, ubal
+from ubalkit.paper import datasets, protocols
+from ubalkit.ubal import network
 
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
 
-PROFILE = replace(profiles.get("paper"), n_train=3 * 256, epochs=1)
-
-
-class Memory(TorchDispatchMode):
-    """Counts the bytes of the device's tensors that are alive."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.now, self.peak = set(), 0, 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        result = operation(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self.alive:
-                    self.alive.add(storage._cdata)
-                    self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
-        return result
-
-    def _freed(self, key, n):
-        self.alive.discard(key)
-        self.now -= n
+PAPER = replace(protocols.get("paper").protocol, n_train=3 * 256, epochs=1)
 
 
 @contextlib.contextmanager
@@ -74,45 +49,39 @@ def simulated():
         patch.setattr(torch.Tensor, "to", to)
         patch.setattr(torch.Tensor, "copy_", lambda x, other: torch.ops.aten.copy_.default(x, other))
         # Hyperparameters are looked at, which needs numbers: on the CPU, before they go to the device.
-        checked = ubal._unit_interval
+        checked = network._unit_interval
         with_numbers = fake_tensor.unset_fake_temporarily
 
         def looked_at(*given):
             with with_numbers():
                 return checked(*given)
 
-        patch.setattr(ubal, "_unit_interval", looked_at)
-        with Memory() as memory:
-            yield memory
+        patch.setattr(network, "_unit_interval", looked_at)
+        yield
 
 
 def trained(n_networks, n_test=1024):
-    """What `search.measure` does on a device, and the bytes that it took there beside the data."""
-    table = search.configurations(PROFILE, range(n_networks))
-    with simulated() as memory, pytest.MonkeyPatch.context() as patch:
+    """What `measure` does on a device."""
+    table, seeds = PAPER.configurations(range(n_networks)), PAPER.seeds(range(n_networks))
+    with simulated(), pytest.MonkeyPatch.context() as patch:
         data = datasets.Dataset(
             "mnist",
-            torch.empty(PROFILE.n_train, 784, device="cuda"),
-            torch.empty(PROFILE.n_train, dtype=torch.int64, device="cuda"),
+            torch.empty(PAPER.n_train, 784, device="cuda"),
+            torch.empty(PAPER.n_train, dtype=torch.int64, device="cuda"),
             torch.empty(n_test, 784, device="cuda"),
             torch.empty(n_test, dtype=torch.int64, device="cuda"),
         )
-        patch.setattr(search, "_dataset", lambda *_: data)
-        before = memory.now
-        net = search.networks(PROFILE, table, device="cuda")
-        net.fit(data, epochs=PROFILE.epochs, batch_size=PROFILE.batch_size)
-        measured = [net.test_accuracy(data.x_test, data.y_test), net.backprojection_accuracy(), net.finite()]
-        return net, measured, memory.peak - before
+        patch.setattr(protocols, "_dataset", lambda *_: data)
+        net = PAPER.train(table, seeds, device="cuda")
+        measured = [*PAPER.measured(net).values(), net.finite()]
+        return net, measured
 
 
 def test_training_and_measuring_stay_on_the_device():
-    net, measured, _ = trained(3)
+    net, measured = trained(3)
     assert net.device.type == "cuda"
     assert [(m.device.type, tuple(m.shape)) for m in measured] == [("cuda", (3,))] * 3
 
 
-def test_the_chunk_of_a_device_takes_the_memory_that_is_stated():
-    n = search.side_by_side(PROFILE, "cuda")
-    assert (n, search.side_by_side(PROFILE, "cpu")) == (search.MOST, PROFILE.chunk)
-    # Megabytes of a network, as the comment at search.MOST has it.
-    assert 22e6 < trained(16)[2] / 16 < 26e6
+def test_a_device_trains_more_side_by_side_than_a_cpu():
+    assert (PAPER.side_by_side("cuda"), PAPER.side_by_side("cpu")) == (protocols.MOST, PAPER.chunk)

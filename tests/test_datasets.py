@@ -1,13 +1,12 @@
 """Data sets: shapes, splits, ranges, and what is said when MNIST is damaged or missing."""
 
 import os
-import shutil
-from pathlib import Path
 
 import pytest
 import torch
 
-from ubalkit import datasets, paths
+from ubalkit import files
+from ubalkit.paper import datasets
 
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -28,16 +27,11 @@ def test_digits_have_their_shapes_and_range():
     assert (data.n_classes, data.name) == (10, "digits")
 
 
-def test_the_split_of_digits_is_fixed():
-    one, two = datasets.load("digits"), datasets.load("digits")
-    assert torch.equal(one.x_train, two.x_train) and torch.equal(one.y_test, two.y_test)
-    # Another split would make recorded observations another experiment's.
-    assert one.y_train[:8].tolist() == [7, 3, 6, 6, 7, 6, 7, 9]
-    assert one.x_test.sum().item() == pytest.approx(8794.6, abs=0.5)
-
-
-def test_the_split_of_digits_is_stratified_and_whole():
+def test_the_split_of_digits_is_fixed_stratified_and_whole():
     data = datasets.load("digits")
+    # Another split would make recorded observations another experiment's.
+    assert data.y_train[:8].tolist() == [7, 3, 6, 6, 7, 6, 7, 9]
+    assert data.x_test.sum().item() == pytest.approx(8794.6, abs=0.5)
     train, test = torch.bincount(data.y_train), torch.bincount(data.y_test)
     assert ((train + test).double() / 4 - test).abs().max() <= 1
     rows = torch.cat([data.x_train, data.x_test])
@@ -50,12 +44,6 @@ def test_n_train_takes_the_first_images():
     assert torch.equal(cut.x_test, data.x_test)
 
 
-@pytest.mark.parametrize("n_train", [0, -5, 1348])
-def test_n_train_beyond_the_data_is_refused(n_train):
-    with pytest.raises(ValueError, match=rf"^n_train = {n_train}; digits has 1 to 1347 training images\.$"):
-        datasets.load("digits", n_train=n_train)
-
-
 def test_an_unknown_data_set_is_named_beside_those_there_are():
     with pytest.raises(ValueError, match=r"^Unknown data set 'cifar'; there are digits, mnist\.$"):
         datasets.load("cifar")
@@ -64,13 +52,13 @@ def test_an_unknown_data_set_is_named_beside_those_there_are():
 @pytest.fixture(scope="module")
 def archives():
     """The folder of the MNIST archives, wherever this machine has them."""
-    for root in (paths.mnist(), paths.home().parent / "shared" / "mnist"):
+    for root in (files.mnist(), files.home().parent / "shared" / "mnist"):
         if all((root / "MNIST" / "raw" / file).is_file() for file in ARCHIVES):
             return root
     pytest.skip("no MNIST archives here")
 
 
-def test_mnist_is_read_from_a_folder(archives):
+def test_mnist_is_read_from_a_folder_that_the_environment_may_name(archives, monkeypatch):
     data = datasets.load("mnist", root=archives)
     assert (data.x_train.shape, data.x_test.shape) == ((60_000, 784), (10_000, 784))
     assert data.y_train.bincount().tolist() == TRAIN_COUNTS
@@ -80,14 +68,11 @@ def test_mnist_is_read_from_a_folder(archives):
     # Images and labels belong together and lie the right way up: the mean pixel is the known one.
     assert data.x_train.mean().item() == pytest.approx(0.1307, abs=1e-4)
     assert data.y_train[:5].tolist() == [5, 0, 4, 1, 9]
-
-
-def test_the_environment_says_where_mnist_is(archives, monkeypatch):
     monkeypatch.setenv("UBALKIT_MNIST", str(archives))
-    assert datasets.load("mnist", n_train=10).x_train.shape == (10, 784)
+    assert torch.equal(datasets.load("mnist", n_train=10).x_train, data.x_train[:10])
 
 
-@pytest.mark.parametrize("file", ARCHIVES)
+@pytest.mark.parametrize("file", ARCHIVES[:2])
 def test_a_damaged_archive_is_named(archives, tmp_path, file):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -111,18 +96,6 @@ def test_mnist_that_cannot_be_downloaded_says_what_to_do(tmp_path, monkeypatch):
     assert "\n" not in message and message.count(". ") == 0
     for part in (str(tmp_path), "could not be downloaded (OSError)", "MNIST/raw", "UBALKIT_MNIST"):
         assert part in message
-
-
-def test_a_missing_archive_is_downloaded_and_then_read(archives, tmp_path, monkeypatch):
-    def download(self):
-        shutil.copytree(archives / "MNIST", Path(self.root) / "MNIST", dirs_exist_ok=True)
-
-    MNIST = datasets._torchvision_mnist()
-    monkeypatch.setattr(MNIST, "download", download)
-    # What torchvision itself loads, after its download, is of no interest here.
-    monkeypatch.setattr(MNIST, "_load_data", lambda self: (None, None))
-    monkeypatch.setattr(MNIST, "_check_exists", lambda self: True)
-    assert datasets.load("mnist", root=tmp_path, n_train=10).x_train.shape == (10, 784)
 
 
 def test_torchvision_gives_its_mnist_beside_any_torch():

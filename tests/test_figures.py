@@ -1,33 +1,33 @@
-"""Figures: what is drawn is what the frames hold; Fig. 3 is, within a tolerance, the published one."""
+"""Figures of any model: what is drawn is what the frames hold, by names and in a style of their own."""
+
+import inspect
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from ConfigSpace import ConfigurationSpace, Float
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgba
+from matplotlib.contour import QuadContourSet
+from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
-from ubalkit import attribution, comparison, constraints, figures, metamodel, observations, paths, profiles
+from ubalkit import effects, figures
 from ubalkit import space as spaces
-from ubalkit.attribution import Attribution
-from ubalkit.metamodel import Ensemble
-from ubalkit.trust import Trust, UntrustworthyError
+from ubalkit.convergence import Budgets
+from ubalkit.metamodel import Ensemble, Trust
 
-NAMES = spaces.names(spaces.ubal())
-TEST, BACK = observations.METRICS
-SYMBOLS = {
-    "beta_1": r"$\beta_1^F$",
-    "beta_2": r"$\beta_2^F$",
-    "beta_3": r"$\beta_3^F$",
-    "gammaF_1": r"$\gamma_1^F$",
-    "gammaF_2": r"$\gamma_2^F$",
-    "gammaB_1": r"$\gamma_1^B$",
-    "gammaB_2": r"$\gamma_2^B$",
-    "one_minus_beta_2": r"$1 - \beta_2^F$",
-    "one_minus_gammaF_1": r"$1 - \gamma_1^F$",
-}
+# Adam's betas: they are not UBAL's.
+SPACE = ConfigurationSpace(
+    {"beta_1": (0.8, 0.99), "beta_2": (0.9, 0.9999), "rate": Float("rate", (1e-4, 0.1), log=True)}
+)
+NAMES = ["beta_1", "beta_2", "rate"]
+METRICS = ONE, OTHER = "accuracy", "seconds"
+COLORS = figures.colors(METRICS)
+CONVERGING = ["rank_correlation", "curve_error", "overlap"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,31 +36,35 @@ def no_figure_left_open():
     plt.close("all")
 
 
-@pytest.fixture(scope="module")
-def table():
-    rng = np.random.default_rng(0)
-    table = spaces.sample(spaces.ubal(), 0, range(60))
-    return table.assign(**{TEST: rng.random(60), BACK: rng.integers(0, 11, 60) / 10, "status": "ok"})
+def ensemble(metric, seed, space=SPACE):
+    """Two networks with random weights: every effect is there."""
+    generator, widths, members = torch.Generator().manual_seed(seed), (len(space), 8, 1), []
+    for _ in range(2):
+        first, last = (nn.Linear(a, b).double() for a, b in itertools.pairwise(widths))
+        member = nn.Sequential(first, nn.Tanh(), last).requires_grad_(False)
+        for p in member.parameters():
+            p.data = torch.randn(p.shape, generator=generator).double() * (0.2 if len(p) == 1 else 1.5)
+        members.append(member)
+    quality = pd.DataFrame({"r2": 0.8123, "low": 0.7, "high": 0.9}, index=["ensemble"])
+    return Ensemble(metric, space, members, quality, np.empty(0), pd.DataFrame(), 40, 0)
+
+
+def decomposed(space, metrics):
+    """Exact effects of two ensembles at forty configurations, whose table has both metrics."""
+    table, rng = spaces.sample(space, 0, range(40)), np.random.default_rng(0)
+    table = table.assign(**{metric: rng.integers(0, 11, 40) / 10 for metric in metrics}, status="ok")
+    made = {metric: ensemble(metric, seed, space) for seed, metric in enumerate(metrics)}
+    return {metric: effects.decompose(e, table, n_background=8) for metric, e in made.items()}
 
 
 @pytest.fixture(scope="module")
-def attributions(table):
-    """Of both metrics, with SHAP values drawn by lot: no two of them are equal."""
-    rng = np.random.default_rng(1)
-    quality = pd.DataFrame({"r2": 0.8}, index=["ensemble"])
-    falls = nn.Linear(7, 1).double().requires_grad_(False)
-    falls.weight.data = torch.full((1, 7), -0.3, dtype=torch.float64)
-    return {
-        metric: Attribution(
-            Ensemble(metric, spaces.ubal(), [falls], quality, np.empty(0), pd.DataFrame(), 60, 0),
-            table,
-            NAMES,
-            table[NAMES].to_numpy(),
-            rng.normal(0, 0.1, (4, 60, 7)) + 0.3 * (0.5 - table[NAMES].to_numpy()),
-            np.full(4, 0.5),
-        )
-        for metric in observations.METRICS
-    }
+def decompositions():
+    return decomposed(SPACE, METRICS)
+
+
+@pytest.fixture(scope="module")
+def attributions(decompositions):
+    return {metric: dec.shap() for metric, dec in decompositions.items()}
 
 
 @pytest.fixture(scope="module")
@@ -68,24 +72,70 @@ def frames(attributions):
     return figures.fig3_frame(attributions)
 
 
-@pytest.mark.parametrize(("name", "expected"), SYMBOLS.items())
-def test_symbols_are_the_paper_s(name, expected):
-    assert figures.symbol(name) == expected
+@pytest.fixture(scope="module")
+def methods():
+    shares = np.random.default_rng(3).dirichlet(np.ones(3), (2, 3)).transpose(0, 2, 1)
+    return {m: pd.DataFrame(s, NAMES, ["ours", "fANOVA", "MDI"]) for m, s in zip(METRICS, shares)}
 
 
-def test_a_hyperparameter_of_another_model_keeps_its_name():
-    assert figures.symbol("learning_rate") == "learning_rate"
+@pytest.fixture(scope="module")
+def converging():
+    """As `convergence.curve` gives it; one of the smallest subsamples could not be trusted."""
+    rows = itertools.product((50, 100, 400), range(3), ("fANOVA", "exact"))
+    frame = pd.DataFrame(rows, columns=["n", "repeat", "method"])
+    frame[CONVERGING] = np.random.default_rng(4).random((18, 3))
+    frame.loc[3, CONVERGING] = np.nan
+    # Rivals have importances alone.
+    frame.loc[frame["method"] == "fANOVA", CONVERGING[1:]] = np.nan
+    return frame
 
 
-def test_the_frame_of_fig3_holds_the_attributions(attributions, frames, table):
+@pytest.fixture(scope="module")
+def courses():
+    """Three budgets, after which three different ensembles are explained."""
+    found = {}
+    for k, metric in enumerate(METRICS):
+        made = {b: ensemble(metric, 10 * k + j) for j, b in enumerate((1, 4, 16))}
+        explained = {b: effects.decompose(e, n_points=32, n_background=8) for b, e in made.items()}
+        found[metric] = Budgets([1, 4, 16], explained, {})
+    return found
+
+
+def panels(figure):
+    return [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+
+
+def of_kind(ax, kind):
+    (artist,) = (c for c in ax.collections if isinstance(c, kind))
+    return artist
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
+
+
+def words(figure):
+    """All that stands in the axes of a figure, legends included."""
+    legends = [ax.get_legend().get_texts() for ax in figure.axes if ax.get_legend()]
+    return "\n".join(texts(itertools.chain(*legends, *(ax.texts for ax in figure.axes))))
+
+
+def only_legend(figure):
+    (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
+    return list(zip(texts(legend.get_texts()), legend.legend_handles, strict=True))
+
+
+# Fig. 3
+
+
+def test_the_frame_of_fig3_holds_the_attributions(attributions, frames):
     points, curves = frames
-    assert len(points) == 2 * 7 * 60
+    assert len(points) == 2 * 3 * 40
     for metric, a in attributions.items():
         of_metric = points[points["metric"] == metric]
-        shap = of_metric.pivot(index="index", columns="hyperparameter", values="shap")[NAMES]
-        value = of_metric.pivot(index="index", columns="hyperparameter", values="value")[NAMES]
-        np.testing.assert_array_equal(shap.loc[table.index], a.values)
-        np.testing.assert_array_equal(value.loc[table.index], table[NAMES])
+        for column, expected in (("shap", a.values), ("value", a.table[NAMES]), ("unit", a.unit)):
+            drawn = of_metric.pivot(index="index", columns="hyperparameter", values=column)
+            np.testing.assert_array_equal(drawn.loc[a.table.index, NAMES], expected)
         means = curves[curves["metric"] == metric].drop(columns="metric").reset_index(drop=True)
         pd.testing.assert_frame_equal(means, a.curves())
 
@@ -97,279 +147,283 @@ def sorted_rows(array):
 
 def assert_shows(figure, points, curves, trust):
     """The artists of Fig. 3, read back from the axes, are those of the frames."""
-    panels = [ax for ax in figure.axes if ax.axison]
-    assert [ax.get_xlabel() for ax in panels] == [SYMBOLS[name] for name in NAMES]
-    assert len({ax.get_ylim() for ax in panels}) == 1
-    for ax, name in zip(panels, NAMES):
-        (scatter,) = (c for c in ax.collections if isinstance(c, PathCollection))
-        here = points[points["hyperparameter"] == name]
-        colours = here["metric"].map(figures.COLORS).map(lambda c: to_rgba(c, 0.25))
+    drawn = panels(figure)
+    assert [ax.get_xlabel() for ax in drawn] == NAMES
+    assert len({ax.get_ylim() for ax in drawn}) == 1
+    for ax, name in zip(drawn, NAMES):
+        scatter, here = of_kind(ax, PathCollection), points[points["hyperparameter"] == name]
+        colours = here["metric"].map(COLORS).map(lambda c: to_rgba(c, 0.25))
         expected = np.column_stack([here[["unit", "shap"]], np.array(colours.to_list())])
-        drawn = np.column_stack([scatter.get_offsets(), scatter.get_facecolors()])
-        np.testing.assert_allclose(sorted_rows(drawn), sorted_rows(expected), atol=1e-12)
-
+        found = np.column_stack([scatter.get_offsets(), scatter.get_facecolors()])
+        np.testing.assert_allclose(sorted_rows(found), sorted_rows(expected), atol=1e-12)
         lines = {line.get_label(): line for line in ax.lines}
         bands = {tuple(c.get_facecolor()[0][:3]): c for c in ax.collections if isinstance(c, PolyCollection)}
         assert len(bands) == 2
-        for metric, colour in figures.COLORS.items():
+        for metric, colour in COLORS.items():
             curve = curves[(curves["hyperparameter"] == name) & (curves["metric"] == metric)]
             np.testing.assert_array_equal(lines[metric].get_xydata(), curve[["unit", "mean"]])
             assert to_rgba(lines[metric].get_color()) == to_rgba(colour)
             outline = np.unique(bands[to_rgba(colour)[:3]].get_paths()[0].vertices, axis=0)
-            edges = pd.concat(
-                [
-                    curve[["unit", "low"]].set_axis([0, 1], axis=1),
-                    curve[["unit", "high"]].set_axis([0, 1], axis=1),
-                ]
-            )
-            np.testing.assert_allclose(outline, np.unique(edges.to_numpy(), axis=0), atol=1e-12)
-    (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
-    for metric, text, handle in zip(
-        observations.METRICS, legend.get_texts(), legend.legend_handles, strict=True
-    ):
-        assert figures.LABELS[metric] in text.get_text()
-        assert f"held-out $R^2$ = {trust[metric].r2:.2f}" in text.get_text()
-        assert to_rgba(handle.get_color()) == to_rgba(figures.COLORS[metric])
+            edges = np.vstack([curve[["unit", "low"]], curve[["unit", "high"]]])
+            np.testing.assert_allclose(outline, np.unique(edges, axis=0), atol=1e-12)
+    for (text, handle), (metric, colour) in zip(only_legend(figure), COLORS.items(), strict=True):
+        assert text == f"{metric}\n   held-out $R^2$ = {trust[metric].r2:.2f}"
+        assert to_rgba(handle.get_color()) == to_rgba(colour)
 
 
-GOOD = {TEST: Trust(TEST, 0.871, 0.85, 0.89), BACK: Trust(BACK, 0.634, 0.60, 0.67)}
+GOOD = {ONE: Trust(ONE, 0.871, 0.85, 0.89), OTHER: Trust(OTHER, 0.634, 0.60, 0.67)}
 
 
 def test_fig3_shows_what_its_frame_holds(frames):
-    figure = figures.fig3(*frames, GOOD)
-    assert len([ax for ax in figure.axes if ax.axison]) == 7
-    assert len(set(figures.COLORS.values())) == 2
+    figure = figures.fig3(*frames, SPACE, GOOD)
     assert_shows(figure, *frames, GOOD)
-
-
-def swapped(frame):
-    return frame.assign(metric=frame["metric"].map({TEST: BACK, BACK: TEST}))
-
-
-def changed(column):
-    def change(frame):
-        frame = frame.copy()
-        frame.loc[100, column] += 0.01
-        return frame
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("of_points", "of_curves"),
-    [
-        (swapped, lambda f: f),
-        (lambda f: f, swapped),
-        (changed("shap"), lambda f: f),
-        (lambda f: f, changed("mean")),
-        (lambda f: f, changed("low")),
-        (lambda f: f, changed("high")),
-        (lambda f: f.assign(unit=1 - f["unit"]), lambda f: f),
-    ],
-    ids=["points swapped", "curves swapped", "a point", "a line", "a band below", "a band above", "mirrored"],
-)
-def test_a_fig3_of_other_numbers_is_noticed(frames, of_points, of_curves):
-    points, curves = frames
-    figure = figures.fig3(of_points(points), of_curves(curves), GOOD)
-    with pytest.raises(AssertionError):
-        assert_shows(figure, points, curves, GOOD)
-
-
-def test_a_fig3_of_another_quality_is_noticed(frames):
-    other = {**GOOD, TEST: Trust(TEST, 0.8, 0.7, 0.9)}
-    with pytest.raises(AssertionError):
-        assert_shows(figures.fig3(*frames, other), *frames, GOOD)
-
-
-def written(figure):
-    """All that stands beside the panels of Fig. 3."""
-    corner = figure.axes[-1]
-    texts = [*corner.texts, *(corner.get_legend().get_texts() if corner.get_legend() else [])]
-    return "\n".join(t.get_text() for t in texts)
-
-
-def test_the_words_of_fig3_say_what_is_drawn(frames):
-    words = written(figures.fig3(*frames, GOOD))
-    for line in ("point: one trained network", "line: running mean", "band: its 90 % interval"):
-        assert line in words
+    for line in ("point: one trial", "line: running mean", "band: its 90 % interval"):
+        assert line in words(figure)
+    assert len(set(COLORS.values())) == 2
+    # Axes of the unit cube say values.
+    ax = panels(figure)[-1]
+    assert ax.get_xticks() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert texts(ax.get_xticklabels()) == ["$10^{-4}$", "$10^{-3}$", "0.01", "0.1"]
     # Without a measure of trust there are no numbers to show.
-    words = written(figures.fig3(*frames))
-    assert "band: its 90 % interval" in words and "R^2" not in words
-
-
-def test_a_fig3_to_be_trusted_bears_no_warning(frames):
-    assert figures.fig3(*frames, GOOD).get_suptitle() == ""
-    assert figures.fig3(*frames).get_suptitle() == ""
-    # Little can be explained, and most of it is.
-    ceiling = {**GOOD, BACK: Trust(BACK, 0.3, 0.2, 0.4, ceiling=0.4)}
-    assert figures.fig3(*frames, ceiling).get_suptitle() == ""
-
-
-POOR = Trust(BACK, 0.312, 0.2, 0.4)
-NONE = Trust(TEST, 0.04, -0.1, 0.15)
+    assert "R^2" not in words(figures.fig3(*frames, SPACE))
 
 
 @pytest.mark.parametrize(
-    ("trust", "words"),
-    [
-        ({**GOOD, BACK: POOR}, "back-projection accuracy (held-out $R^2$ = 0.31)"),
-        ({**GOOD, TEST: NONE}, "testing accuracy (held-out $R^2$ = 0.04)"),
-        (
-            {TEST: NONE, BACK: POOR},
-            "testing accuracy (held-out $R^2$ = 0.04) and back-projection accuracy (held-out $R^2$ = 0.31)",
-        ),
-    ],
-    ids=["poor", "none", "both"],
+    ("which", "column"),
+    [(0, "shap"), (0, "unit"), (0, "metric"), (1, "mean"), (1, "low"), (1, "high"), (1, "metric")],
 )
-def test_a_fig3_of_a_poor_ensemble_says_so_across_it(frames, trust, words):
-    figure = figures.fig3(*frames, trust)
-    assert figure.get_suptitle() == f"A hint only: the meta-model predicts {words} poorly"
-    red, green, blue = to_rgba(figure._suptitle.get_color())[:3]
-    assert red > 0.5 and max(green, blue) < 0.3
+def test_a_fig3_of_other_points_or_curves_is_noticed(frames, which, column):
+    damaged = [frame.copy() for frame in frames]
+    values, swapped = damaged[which][column], {ONE: OTHER, OTHER: ONE}
+    other = values.map(swapped) if column == "metric" else values + 0.01 * (values.index == 100)
+    damaged[which][column] = other
+    with pytest.raises(AssertionError):
+        assert_shows(figures.fig3(*damaged, SPACE, GOOD), *frames, GOOD)
+
+
+POOR, NONE = Trust(OTHER, 0.312, 0.2, 0.4), Trust(ONE, 0.04, -0.1, 0.15)
+
+
+@pytest.mark.parametrize(
+    ("trust", "named"),
+    [
+        (GOOD, ""),
+        # Little can be explained, and most of it is.
+        ({**GOOD, OTHER: Trust(OTHER, 0.3, 0.2, 0.4, ceiling=0.4)}, ""),
+        ({**GOOD, OTHER: POOR}, "seconds (held-out $R^2$ = 0.31)"),
+        ({ONE: NONE, OTHER: POOR}, "accuracy (held-out $R^2$ = 0.04) and seconds (held-out $R^2$ = 0.31)"),
+    ],
+    ids=["good", "ceiling", "poor", "both"],
+)
+def test_a_fig3_of_a_poor_ensemble_says_so_across_it(frames, trust, named):
+    figure = figures.fig3(*frames, SPACE, trust)
     # The numbers stand in the legend as well, and the rest is as ever.
     assert_shows(figure, *frames, trust)
+    expected = f"A hint only: the meta-model predicts {named} poorly" if named else ""
+    assert figure.get_suptitle() == expected
+    if named:
+        red, green, blue = to_rgba(figure._suptitle.get_color())[:3]
+        assert red > 0.5 and max(green, blue) < 0.3
 
 
-def selections():
-    index = pd.MultiIndex.from_product(
-        [[(1, 32), (2, 32)], [1e-3, 1e-2]],
-    )
-    index = pd.MultiIndex.from_tuples(
-        [(n_h, d_h, decay) for (n_h, d_h), decay in index], names=["n_h", "d_h", "weight_decay"]
-    )
-    return pd.DataFrame({"r2": [0.1, 0.2, 0.3, 0.4]}, index)
+def test_choices_are_drawn_within_their_shares():
+    space = ConfigurationSpace({"kernel": ["linear", "poly", "rbf"], "rate": (0.0, 1.0)})
+    shap = {ONE: effects.decompose(ensemble(ONE, 0, space), n_points=64, n_background=8).shap()}
+    figure = figures.fig3(*figures.fig3_frame(shap), space)
+    ax = panels(figure)[0]
+    assert texts(ax.get_xticklabels()) == ["linear", "poly", "rbf"]
+    drawn = of_kind(ax, PathCollection).get_offsets()[:, 0]
+    assert len(set(drawn)) > 50 and set((drawn * 3).astype(int)) == {0, 1, 2}
+    # A line for each, and none between them.
+    ends = sorted(line.get_xdata().tolist() for line in ax.lines if line.get_label() == ONE)
+    assert [int(3 * a) for a, _ in ends] == [int(3 * b) for _, b in ends] == [0, 1, 2]
 
 
-def draw_ranges(table, attributions):
-    of_test = attributions[TEST]
-    recommendations = {"ours": constraints.recommend(of_test), "paper": constraints.paper(of_test)}
-    return figures.ranges(recommendations, of_test)
-
-
-DRAWN = {
-    "fig3": lambda t, a: figures.fig3(*figures.fig3_frame(a), GOOD),
-    "fig3 of a poor ensemble": lambda t, a: figures.fig3(*figures.fig3_frame(a), {**GOOD, BACK: POOR}),
-    "fig3 of one metric": lambda t, a: figures.fig3(*figures.fig3_frame({BACK: a[BACK]})),
-    "spread": lambda t, a: figures.spread(t),
-    "selection": lambda t, a: figures.selection({m: selections() for m in a}),
-    "quality": lambda t, a: figures.quality({m: t[m].to_numpy() * 0.9 for m in a}, t),
-    "importance": lambda t, a: figures.importance({m: x.importance() for m, x in a.items()}),
-    "ranges": draw_ranges,
-    "arms": lambda t, a: figures.arms({"full": t, "ours": t.iloc[:20]}, TEST),
-    "best_of": lambda t, a: figures.best_of(
-        comparison.best_of({"full": t, "ours": t.iloc[:20]}, BACK, n_resamples=50), BACK
-    ),
-}
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", DRAWN)
-def test_drawn_and_saved_twice_the_files_are_equal(name, table, attributions, tmp_path):
-    files = []
-    for k in (1, 2):
-        folder = tmp_path / str(k)
-        folder.mkdir()
-        np.random.seed(k)  # noqa: NPY002 - the state of NumPy's global generator must not matter
-        path = figures.save(DRAWN[name](table, attributions), folder, "figure")
-        assert path == folder / "figure.png"
-        files.append({suffix: (folder / f"figure.{suffix}").read_bytes() for suffix in ("png", "pdf")})
-    for suffix in ("png", "pdf"):
-        assert len(files[0][suffix]) > 5000
-        assert files[0][suffix] == files[1][suffix], f"two {suffix} of the same figure differ"
+# The other figures
 
 
 def test_whiskers_and_bars_of_the_importance_are_those_of_the_tables(attributions):
     tables = {m: a.importance() for m, a in attributions.items()}
     ax = figures.importance(tables).axes[0]
-    names = tables[TEST].index
-    assert [t.get_text() for t in ax.get_yticklabels()] == [SYMBOLS[n] for n in names]
-    for bars, (metric, importance) in zip(ax.containers, tables.items()):
-        np.testing.assert_allclose([b.get_width() for b in bars], importance.loc[names, "importance"])
-        assert bars.get_label() == figures.LABELS[metric]
+    names = tables[ONE].index
+    assert texts(ax.get_yticklabels()) == list(names)
     whiskers = [c for c in ax.collections if isinstance(c, LineCollection)]
-    for whisker, importance in zip(whiskers, tables.values(), strict=True):
+    for bars, whisker, (metric, importance) in zip(ax.containers, whiskers, tables.items(), strict=True):
+        np.testing.assert_allclose([b.get_width() for b in bars], importance.loc[names, "importance"])
+        assert bars.get_label() == metric
+        assert bars[0].get_facecolor() == to_rgba(COLORS[metric])
         drawn = [segment[:, 0].tolist() for segment in whisker.get_segments()]
         np.testing.assert_allclose(drawn, importance.loc[names, ["low", "high"]])
 
 
-# Fig. 3 again from the recorded observations
+def test_explained_has_the_exact_shap_values_the_own_effects_and_the_strongest_partner(decompositions):
+    dec = decompositions[ONE]
+    values, scatter = dec.shap().values, dec.scatter()["value"].unstack()
+    figure = figures.explained(dec)
+    drawn = panels(figure)
+    assert [ax.get_xlabel() for ax in drawn] == NAMES
+    for j, (ax, name) in enumerate(zip(drawn, NAMES)):
+        points = of_kind(ax, PathCollection)
+        np.testing.assert_allclose(points.get_offsets(), np.column_stack([dec.unit[:, j], values[:, j]]))
+        share = scatter.loc[name, [n for n in NAMES if n != name]].astype(float)
+        assert ax.get_title() == f"scatter: {share.max():.0%} {share.idxmax()}"
+        np.testing.assert_array_equal(points.get_array(), dec.unit[:, NAMES.index(share.idxmax())])
+        assert (points.norm.vmin, points.norm.vmax) == (0, 1)
+        own = next(line for line in ax.lines if len(line.get_xdata()) == len(dec.table))
+        expected = np.column_stack([dec.unit[:, j], dec.components[name,]])
+        np.testing.assert_array_equal(own.get_xydata(), expected[expected[:, 0].argsort()])
+    assert len({ax.get_title() for ax in drawn}) == 3
+    for line in (ONE, "held-out $R^2$ = 0.81", "point: one trial"):
+        assert line in words(figure)
+    (bar,) = (inset for ax in figure.axes for inset in ax.child_axes)
+    assert texts(bar.get_xticklabels()) == ["low", "high"]
 
 
-def assert_same_fig3(curves, reference, tolerance):
-    """The lines of two Figs. 3 lie within a tolerance, in units of accuracy, all along their grids."""
-    keys = ["metric", "hyperparameter", "unit"]
-    both = curves.round({"unit": 6}).merge(
-        reference.round({"unit": 6}), on=keys, suffixes=("", "_reference"), validate="1:1"
-    )
-    assert len(both) == len(curves) == len(reference), "the grids differ"
-    apart = (both["mean"] - both["mean_reference"]).abs()
-    worst = both.loc[apart.idxmax()]
-    assert apart.max() <= tolerance, (
-        f"{worst['metric']}, {worst['hyperparameter']} = {worst['unit']:g}: "
-        f"{worst['mean']:.3f} instead of {worst['mean_reference']:.3f}"
-    )
+def test_shares_stand_where_their_hyperparameters_cross(decompositions):
+    figure = figures.shares(decompositions)
+    for ax, (metric, dec) in zip(figure.axes, decompositions.items(), strict=True):
+        share = dec.variance()["share"]
+        cells = of_kind(ax, QuadMesh).get_array().reshape(3, 3)
+        written = {tuple(np.floor(t.get_position()).astype(int)): t.get_text() for t in ax.texts}
+        for (i, one), (j, other) in itertools.product(enumerate(NAMES), repeat=2):
+            # Row i, column j: pairs stand below the diagonal alone.
+            if j > i:
+                assert np.ma.is_masked(cells[i, j]) and (j, i) not in written
+                continue
+            expected = 100 * share[one if i == j else f"{other} × {one}"]
+            assert cells[i, j] == pytest.approx(expected)
+            assert written.get((j, i), "") == (f"{expected:.0f}" if expected >= 0.5 else "")
+        assert texts(ax.get_xticklabels()) == texts(ax.get_yticklabels()) == NAMES
+        higher = share[dec.variance()["order"] >= 3].sum()
+        assert ax.get_title() == f"{metric}: % of variance\n(three and more together: {higher:.0%})"
 
 
-#: In units of accuracy. The observations are recorded, so that only rounding, enlarged by six hundred steps
-#: of Adam, sets a second fit apart. Other resamples and initial weights move the lines by 0.013 to 0.020,
-#: which rounding cannot exceed; a hyperparameter that is mixed up moves its line by 0.14 to 0.35.
-TOLERANCE = 0.03
+def test_surfaces_are_those_of_the_strongest_pairs(decompositions):
+    dec = decompositions[ONE]
+    figure = figures.surfaces(dec, n_pairs=2)
+    drawn, share, largest = panels(figure), dec.variance(), 0
+    strongest = share[share["order"] == 2]["share"].iloc[:2]
+    for ax, (pair, of_variance) in zip(drawn, strongest.items(), strict=True):
+        assert f"{ax.get_xlabel()} × {ax.get_ylabel()}" == pair
+        assert ax.get_title() == f"interaction: {of_variance:.0%} of variance"
+        frame = effects.surface(dec.ensemble, tuple(pair.split(" × ")))
+        filled, zero = (c for c in ax.collections if isinstance(c, QuadContourSet))
+        assert (filled.zmin, filled.zmax) == pytest.approx((frame["joint"].min(), frame["joint"].max()))
+        largest = max(largest, frame["joint"].abs().max())
+        # Along the line drawn as zero the joint effect is zero: axes are not swapped, and values are these.
+        grid = np.linspace(0, 1, 41)
+        joint = RegularGridInterpolator((grid, grid), frame["joint"].to_numpy().reshape(41, 41))
+        (path,) = zero.get_paths()
+        assert len(path.vertices) > 5
+        assert np.abs(joint(path.vertices)).max() < 0.02 * frame["joint"].abs().max()
+    assert all(ax.collections[0].levels[[0, -1]] == pytest.approx([-largest, largest]) for ax in drawn)
+    (bar,) = (ax for ax in figure.axes if ax not in drawn)
+    assert bar.get_ylabel() == f"effect on {ONE}"
 
 
-@pytest.fixture(scope="module")
-def recorded():
-    """The networks of the full protocol, and the published lines made from them."""
-    table = observations.read(paths.data("paper") / "observations.csv", profiles.get("paper"))
-    return table, pd.read_csv(paths.figures() / "fig3_curves_paper.csv")
+def test_exact_lines_are_solid_and_deep_ones_dashed(attributions):
+    # Exact values of other ensembles stand for Deep SHAP's: the lines must differ.
+    deep = {ONE: attributions[OTHER], OTHER: attributions[ONE]}
+    figure = figures.deep_and_exact(deep, attributions)
+    for ax, name in zip(panels(figure), NAMES, strict=True):
+        assert ax.get_xlabel() == name
+        curves = [line for line in ax.lines if len(line.get_xdata()) > 2]
+        lines = {(to_rgba(line.get_color()), line.get_linestyle()): line.get_xydata() for line in curves}
+        assert len(lines) == 4
+        for style, shown in (("--", deep), ("-", attributions)):
+            for metric, a in shown.items():
+                curve = a.curves().groupby("hyperparameter").get_group(name)
+                line = lines[to_rgba(COLORS[metric]), style]
+                np.testing.assert_array_equal(line, curve[["unit", "mean"]])
+    entries = dict(only_legend(figure))
+    assert [entries[name].get_linestyle() for name in ("Deep SHAP", "exact")] == ["--", "-"]
+    assert all(to_rgba(entries[metric].get_color()) == to_rgba(COLORS[metric]) for metric in METRICS)
 
 
-def fig3_curves(table, **settings):
-    """The way of notebooks 02 and 03 with their defaults, or further settings of each metric's fit."""
-    ensembles = {m: metamodel.fit(table, m, **settings.get(m, {})) for m in observations.METRICS}
-    attributions = {m: attribution.deep_shap(e, table) for m, e in ensembles.items()}
-    return figures.fig3_frame(attributions)[1], ensembles
+def test_methods_have_their_shares_and_their_agreement_with_the_first(methods):
+    figure = figures.methods(methods)
+    for ax, (metric, frame) in zip(figure.axes, methods.items(), strict=True):
+        np.testing.assert_allclose(of_kind(ax, QuadMesh).get_array().reshape(3, 3), 100 * frame)
+        assert texts(ax.texts) == [f"{100 * v:.0f}" for v in frame.to_numpy().ravel()]
+        assert texts(ax.get_yticklabels()) == list(frame.index)
+        tau = {m: frame["ours"].corr(frame[m], method="kendall") for m in ("fANOVA", "MDI")}
+        labels = ["ours", *(f"{m}\nτ = {value:.2f}" for m, value in tau.items())]
+        assert texts(ax.get_xticklabels()) == labels
+        assert ax.get_title() == f"{metric}: % of importance"
 
 
-@pytest.fixture(scope="module")
-def refitted(recorded):
-    return fig3_curves(recorded[0])
+def test_convergence_has_lines_of_means_and_bands_from_least_to_most(converging):
+    drawn = figures.convergence(converging).axes
+    for ax, column in zip(drawn, CONVERGING, strict=True):
+        methods = ["exact", "fANOVA"] if column == "rank_correlation" else ["exact"]
+        assert [line.get_label() for line in ax.lines] == methods
+        bands = [c for c in ax.collections if isinstance(c, PolyCollection)]
+        for method, line, band in zip(methods, ax.lines, bands, strict=True):
+            of_sizes = converging[converging["method"] == method].groupby("n")[column]
+            np.testing.assert_allclose(line.get_xydata(), of_sizes.mean().reset_index())
+            outline = np.unique(band.get_paths()[0].vertices.round(9), axis=0)
+            edges = pd.concat([of_sizes.min(), of_sizes.max()]).reset_index().to_numpy()
+            np.testing.assert_allclose(outline, np.unique(edges.round(9), axis=0))
+        assert texts(ax.get_xticklabels()) == ["50", "100", "400"]
 
 
-def test_fig3_comes_out_again(recorded, refitted):
-    assert_same_fig3(refitted[0], recorded[1], TOLERANCE)
+def test_budgets_have_lines_of_importances_and_bands_of_their_intervals(courses):
+    drawn = figures.budgets(courses, "epochs").axes
+    for ax, (metric, course) in zip(drawn, courses.items(), strict=True):
+        assert (ax.get_title(), ax.get_xlabel(), ax.get_xscale()) == (metric, "epochs", "log")
+        of = dict(list(course.importances.groupby("hyperparameter")))
+        *lines, enough = ax.lines
+        assert list(enough.get_xdata()) == [course.enough()] * 2
+        labels = {text.get_text(): text for text in ax.texts}
+        assert len({text.get_position()[1] for text in ax.texts}) == 3
+        for name, line, band in zip(NAMES, lines, ax.collections, strict=True):
+            np.testing.assert_allclose(line.get_xydata(), of[name][["budget", "importance"]])
+            edges = np.unique(band.get_paths()[0].vertices[:, 1].round(9))
+            np.testing.assert_allclose(edges, np.unique(of[name][["low", "high"]].to_numpy().round(9)))
+            # A label has the colour of its line.
+            assert labels[name].get_color() == line.get_color()
+    # The same hyperparameter has one colour everywhere.
+    assert [line.get_color() for line in drawn[0].lines] == [line.get_color() for line in drawn[1].lines]
 
 
-def mixed_up(table):
-    """The values of one hyperparameter, shuffled."""
-    return table.assign(gammaF_2=np.random.default_rng(0).permutation(table["gammaF_2"]))
+DRAWN = {
+    "fig3": lambda frames: figures.fig3(*frames, SPACE, {**GOOD, OTHER: POOR}),
+    "importance": lambda attributions: figures.importance(
+        {m: a.importance() for m, a in attributions.items()}
+    ),
+    "budgets": lambda courses: figures.budgets(courses),
+    "explained": lambda decompositions: figures.explained(decompositions[ONE]),
+    "shares": lambda decompositions: figures.shares(decompositions),
+    "surfaces": lambda decompositions: figures.surfaces(decompositions[ONE]),
+    "deep_and_exact": lambda attributions: figures.deep_and_exact(attributions, attributions),
+    "methods": lambda methods: figures.methods(methods),
+    "convergence": lambda converging: figures.convergence(converging),
+}
 
 
-def swapped(table):
-    """What came out of a third of the networks, exchanged among these."""
-    table, rng = table.copy(), np.random.default_rng(0)
-    rows = rng.choice(table.index, len(table) // 3, replace=False)
-    table.loc[rows, list(observations.METRICS)] = table.loc[
-        rng.permutation(rows), list(observations.METRICS)
-    ].to_numpy()
-    return table
+def test_every_figure_is_drawn_here():
+    assert set(DRAWN) == {
+        name for name in figures.__all__ if hasattr(getattr(figures, name), "__wrapped__")
+    } - {"save"}
 
 
-@pytest.mark.parametrize("damage", [None, mixed_up, swapped])
-def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted, damage):
-    table, published = recorded
-    # Fewer members, of the sizes already chosen: quick, and still within the tolerance of all.
-    quick = {
-        metric: {
-            "architectures": [(ensemble.chosen["n_h"], ensemble.chosen["d_h"])],
-            "weight_decays": [ensemble.chosen["weight_decay"]],
-            "n_folds": 2,
-            "n_members": 7,
-        }
-        for metric, ensemble in refitted[1].items()
-    }
-    if damage is None:
-        assert_same_fig3(fig3_curves(table, **quick)[0], refitted[0], TOLERANCE)
-        return
-    # The lines differ, or the gate finds that there is nothing left to explain.
-    with pytest.raises((AssertionError, UntrustworthyError), match=r"= .* instead of|nothing to explain"):
-        assert_same_fig3(fig3_curves(damage(table), **quick)[0], published, TOLERANCE)
+def assert_drawn_alike(draw, folder, *sessions):
+    """Drawn and saved in two sessions a figure has the same files, and leaves their settings as they were."""
+    files = []
+    for k, session in enumerate(sessions):
+        np.random.seed(k)  # noqa: NPY002 - the state of NumPy's global generator must not matter
+        with plt.rc_context(session):
+            before = dict(plt.rcParams)
+            path = figures.save(draw(), folder, f"figure {k}")
+            assert dict(plt.rcParams) == before
+        files.append([path.read_bytes(), path.with_suffix(".pdf").read_bytes()])
+    assert files[0] == files[1] and min(map(len, files[0])) > 5000
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", DRAWN)
+def test_files_are_equal_whatever_the_session_s_style_which_stays(name, request, tmp_path):
+    (fixture,) = inspect.signature(DRAWN[name]).parameters
+    given = request.getfixturevalue(fixture)
+    other = {"axes.grid": False, "font.size": 20, "lines.linewidth": 5, "axes.spines.top": True}
+    assert_drawn_alike(lambda: DRAWN[name](given), tmp_path, {}, other)

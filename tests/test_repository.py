@@ -13,9 +13,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from ubalkit import paths
+from ubalkit.files import home
 
-HOME = paths.home()
+HOME = home()
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
 #: Bytes of a file.
 LARGEST = 2_000_000

@@ -1,28 +1,32 @@
+"""The sequential search for comparison: its studies learn, each from its own results."""
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from ubalkit import profiles, search, tpe
 from ubalkit import space as spaces
+from ubalkit.paper import protocols, tpe
 
-PROFILE = profiles.get("ci")
+CI = protocols.get("ci").protocol
 
 
 @pytest.fixture(scope="module")
 def table():
-    return tpe.run(PROFILE, "test_accuracy", n_trials=14, n_studies=3)
+    trials = tpe.run(CI, "test_accuracy", n_trials=14, n_studies=3)
+    assert trials.metrics == CI.directions and trials.space == CI.space
+    return trials.table
 
 
 def test_every_study_has_all_its_trials(table):
     assert table.groupby("study")["trial"].apply(list).tolist() == [list(range(14))] * 3
     assert table.index.tolist() == list(range(42))
-    assert (spaces.to_unit(PROFILE.space, table) <= 1).all()
+    assert (spaces.to_unit(CI.space, table) <= 1).all()
 
 
 def test_accuracies_are_those_of_the_configurations_proposed(table):
     # Trained again beside other networks, from the same weights.
     seeds = [int(np.random.default_rng([0, i, 2]).integers(2**32)) for i in (5, 40)]
-    again = search.measure(PROFILE, table.loc[[5, 40], spaces.names(PROFILE.space)], seeds=seeds)
+    again = CI.measure(table.loc[[5, 40], spaces.names(CI.space)], seeds)
     assert again["test_accuracy"].tolist() == table.loc[[5, 40], "test_accuracy"].tolist()
 
 
@@ -33,12 +37,7 @@ def test_it_learns_from_its_own_results(table):
 
 
 def test_studies_do_not_depend_on_each_other(table):
-    fewer = tpe.run(PROFILE, "test_accuracy", n_trials=2, n_studies=2)
+    fewer = tpe.run(CI, "test_accuracy", n_trials=2, n_studies=2).table
     first = table[(table["trial"] == 0) & (table["study"] < 2)]
     pd.testing.assert_frame_equal(fewer[fewer["trial"] == 0], first, check_exact=True)
     assert first["beta_1"].is_unique
-
-
-def test_an_unknown_metric_is_named():
-    with pytest.raises(ValueError, match="Unknown metric 'nosuch'"):
-        tpe.run(PROFILE, "nosuch")

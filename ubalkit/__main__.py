@@ -10,8 +10,6 @@ from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
 from ubalkit.paper import examples, notebooks, protocols, results
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; what a user can mend ends in a sentence and the exit status 2."""

@@ -1,13 +1,14 @@
-"""From an attribution to a smaller search space: what to freeze, where to search.
+"""From an attribution to a smaller search space: what to freeze, and where to search.
 
-The paper's last step (end of Section 4): leave out the hyperparameters whose
-importance is low throughout their range, and keep of the others the range
-that contributes positively. Each range is right on average over the other
-hyperparameters; what is good only jointly it may cut off. So every
-recommendation says what it would lose, and `joint` recommends the ranges of
-the best predicted configurations instead.
+This is the last step of the paper (end of Section 4): leave out the
+hyperparameters whose importance is low throughout their range, and keep of the
+others the range that contributes positively. Each range is right on average
+over the other hyperparameters; what is good only jointly it may cut off. So
+every recommendation says what it would lose, and `joint` recommends the ranges
+of the best predicted configurations instead.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,18 +19,11 @@ from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import effects, uncertainty
 from ubalkit import space as spaces
+from ubalkit.metamodel import Ensemble
 from ubalkit.shapley import Attribution
 
-__all__ = [
-    "Recommendation",
-    "recommend",
-    "joint",
-    "recommendation",
-    "reasons",
-    "low_throughout",
-    "readable",
-    "LOW",
-]
+__all__ = ["Recommendation", "recommend", "joint", "recommendation", "reasons", "low_throughout"]
+__all__ += ["readable", "LOW"]
 
 #: Importance is low if the peak of the running mean |SHAP| stays below this
 #: share of the largest peak of all. The paper gives no number.
@@ -42,30 +36,46 @@ _N_POINTS, _N_TOP = 2**14, 16
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A smaller space and what speaks for it.
+    """A smaller space and what speaks for it; `recommend` and `joint` make it.
 
     Attributes
     ----------
     metric : str
+        What is to become good.
     freeze : dict of name to value
+        What to freeze, and where.
     ranges : dict of name to (low, high)
+        Where to search the others that have a range.
     space : ConfigurationSpace
         The reduced space, ready for `experiment.run`.
     table : DataFrame
-        A row a hyperparameter: its importance, its peak (the largest running
-        mean of its absolute SHAP values), what to do and, for `recommend`,
-        in which share of the resamples that would be done (``sure``), and the
-        90 % intervals of the bounds of its range.
+        A row for each hyperparameter: its importance, its peak (the largest
+        running mean of its absolute SHAP values) and what to do with it. From
+        `recommend` there is also the share of the resamples in which that
+        would be done (``sure``), and the 90 % intervals of the bounds of its
+        range.
     share : float
         Volume of the ranges kept, as a share of the space searched before;
         frozen hyperparameters do not count.
-    n_best, lost : int
-        The guard: of the `n_best` best configurations observed, how many lie
-        outside the ranges.
+    n_best : int
+        How many of the best configurations observed were looked at.
+    lost : int
+        How many of these lie outside the ranges.
     loss : Series
         How much worse the best prediction is within the ranges than in the
-        whole space: ``loss``, ``low``, ``high`` (90 % interval). Above zero,
-        something good lies outside.
+        whole space: ``loss``, and ``low`` and ``high``, its 90 % interval.
+        Above zero, something good lies outside.
+
+    Examples
+    --------
+    >>> from ubalkit import explain, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
+    >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
+    >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
+    >>> found = recommend(shap)
+    >>> found.freeze, found.table["where"].to_dict()
+    ({'y': 1.0}, {'x': '[0.5, 1]', 'y': '= 1'})
     """
 
     metric: str
@@ -80,26 +90,37 @@ class Recommendation:
 
 
 def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -> Recommendation:
-    """What the attribution says to freeze and where to search.
+    """Recommend what the attribution says: what to freeze, and where to search.
 
     A hyperparameter is frozen, at the value with the highest mean SHAP value,
-    if its peak is below `low` times the largest peak. Of the others that
-    part of the range is kept, around the highest mean SHAP value, in which
-    the mean stays positive. (The lowest and negative, where small values of
-    the metric are the good ones.) What conditions or forbidden clauses speak
-    of, and choices that matter, stay as they are.
+    if its peak is below `low` times the largest peak. Of each other one that
+    part of the range is kept, around the highest mean SHAP value, in which the
+    mean stays positive. (Where small values of the metric are the good ones,
+    it is the lowest, and negative.) What conditions or forbidden clauses speak
+    of stays as it is, and so do choices that matter.
 
     Parameters
     ----------
     attribution : Attribution
+        SHAP values at observed configurations.
     low : float
-        In (0, 1).
+        Share of the largest peak below which one is low; between 0 and 1.
     n_best : int
-        Best configurations that the guard counts.
+        How many of the best configurations observed to look for in the ranges.
 
     Returns
     -------
     Recommendation
+
+    Examples
+    --------
+    >>> from ubalkit import explain, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
+    >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
+    >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
+    >>> recommend(shap).ranges
+    {'x': (0.5, 1.0)}
     """
     assert 0 < low < 1, "low is a share"
     space, sign = attribution.ensemble.space, attribution.ensemble.sign
@@ -108,46 +129,52 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     freezes = low_throughout(np.array([draws[:, 1].max(1) for draws in running.values()]).T, low).T
     freeze, ranges, sure = {}, {}, {}
     for (name, draws), frozen in zip(running.items(), freezes):
+        if name in spaces.bound(space):
+            continue
+        sure[name] = {"sure": (frozen[1:] == frozen[0]).mean()}
         means = sign * draws[:, 0]
         values = spaces.values(space, name, np.linspace(0, 1, means.shape[1]))
-        sure[name] = {"sure": (frozen[1:] == frozen[0]).mean()}
-        # A category that matters stays as it is: only numbers have ranges.
-        if name in spaces.bound(space):
-            sure[name] = {}
-        elif frozen[0]:
+        if frozen[0]:
             freeze[name] = readable(values[means[0].argmax()], space[name])
         elif spaces.is_number(space[name]):
             places = np.array([_positive(mean) for mean in means])
-            start, stop = (readable(values[k], space[name]) for k in places[0])
-            # An integer may have one good value alone.
-            if start == stop:
-                freeze[name] = start
-                continue
-            ranges[name] = start, stop
+            _narrow(space[name], values[places[0]], freeze, ranges)
             # Places on the grid, which are spaced alike on every scale.
             reach = uncertainty.interval(places[0], places[1:], n_members=len(attribution.member_values))
-            for bound, ends in zip(("low", "high"), reach):
+            for bound, ends in zip(("low", "high"), reach if name in ranges else ()):
                 starts, stops = np.interp(ends, np.arange(len(values)), values.astype(float))
                 sure[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
     return recommendation(attribution, freeze, ranges, n_best=n_best, sure=pd.DataFrame(sure).T)
 
 
 def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) -> Recommendation:
-    """Where the best predicted configurations lie, all hyperparameters taken together.
+    """Recommend where the best predicted configurations lie, all hyperparameters taken together.
 
     Parameters
     ----------
     attribution : Attribution
+        SHAP values at observed configurations.
     share : float
-        Of the space, by prediction: the best so much of it is looked at. The
-        ranges hold the middle 90 % of it.
+        How much of the space, the best predicted part of it, is looked at. The
+        ranges hold the middle 90 % of that part.
     n_best : int
-        Best configurations that the guard counts.
+        How many of the best configurations observed to look for in the ranges.
 
     Returns
     -------
     Recommendation
-        Nothing is frozen, but an integer with one good value.
+        Nothing is frozen but an integer of which one value alone is good.
+
+    Examples
+    --------
+    >>> from ubalkit import explain, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
+    >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
+    >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
+    >>> low, high = joint(shap, share=0.1).ranges["x"]
+    >>> round(low, 1), round(high, 1)
+    (0.9, 1.0)
     """
     ensemble = attribution.ensemble
     unit = spaces.spread(ensemble.space, _N_POINTS)
@@ -157,18 +184,22 @@ def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) ->
     for name in attribution.names:
         hp = ensemble.space[name]
         if spaces.is_number(hp) and name not in spaces.bound(ensemble.space) and best[name].notna().any():
-            values = best[name].quantile([0.05, 0.95], interpolation="nearest")
-            low, high = (readable(v, hp) for v in values)
-            # An integer may have one good value alone.
-            if low < high:
-                ranges[name] = low, high
-            else:
-                freeze[name] = low
+            middle = best[name].quantile([0.05, 0.95], interpolation="nearest")
+            _narrow(hp, middle, freeze, ranges)
     return recommendation(attribution, freeze, ranges, n_best=n_best)
 
 
+def _narrow(hp, ends, freeze: dict, ranges: dict) -> None:
+    """Search between two values; an integer of which one value alone is good is frozen there."""
+    low, high = (readable(value, hp) for value in ends)
+    if low < high:
+        ranges[hp.name] = low, high
+    else:
+        freeze[hp.name] = low
+
+
 def low_throughout(peaks: np.ndarray, low: float = LOW) -> np.ndarray:
-    """Which hyperparameters matter little throughout their range: the rule by which they are frozen.
+    """Tell which hyperparameters matter little throughout their range: these are frozen.
 
     Parameters
     ----------
@@ -177,16 +208,27 @@ def low_throughout(peaks: np.ndarray, low: float = LOW) -> np.ndarray:
     low : float
         Share of the largest peak below which one is low.
 
+    Returns
+    -------
+    ndarray of bool, shape (..., d)
+
     Examples
     --------
-    >>> low_throughout(np.array([1.0, 0.5, 0.3]))
-    array([False, False,  True])
+    >>> low_throughout(np.array([1.0, 0.5, 0.3])).tolist()
+    [False, False, True]
     """
     return peaks < low * peaks.max(-1, keepdims=True)
 
 
 def readable(value, hp):
-    """A value of a hyperparameter of ConfigSpace as one would write it: a number with three digits."""
+    """Write a value of a hyperparameter of ConfigSpace as one would: a number with three digits.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"rate": (0.0, 0.98765), "units": (1, 64)})
+    >>> readable(0.123456, space["rate"]), readable(0.98765, space["rate"]), readable(31.9, space["units"])
+    (0.123, 0.98765, 32)
+    """
     if isinstance(hp, IntegerHyperparameter):
         return round(value)
     if not isinstance(value, (float, np.floating)):
@@ -213,37 +255,59 @@ def recommendation(
     n_best: int = 20,
     sure: pd.DataFrame | None = None,
 ) -> Recommendation:
-    """Any choice of what to freeze and where to search, with what speaks for it.
+    """Make a recommendation of any choice of what to freeze and where to search.
 
     Parameters
     ----------
     attribution : Attribution
+        SHAP values at observed configurations.
     freeze : mapping of name to value
+        What to freeze, and where.
     ranges : mapping of name to (low, high)
+        Where to search others.
     n_best : int
-        Best configurations that the guard counts.
+        How many of the best configurations observed to look for in the ranges.
     sure : DataFrame, optional
-        Further columns of the table.
+        Further columns for the table, by hyperparameter.
+
+    Returns
+    -------
+    Recommendation
+
+    Examples
+    --------
+    >>> from ubalkit import explain, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
+    >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
+    >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
+    >>> found = recommendation(shap, {"y": 0.5}, {"x": (0.8, 1.0)}, n_best=5)
+    >>> found.lost, round(found.share, 2)
+    (0, 0.2)
     """
     ensemble, metric = attribution.ensemble, attribution.metric
     space = spaces.reduced(ensemble.space, freeze, ranges)
     ordered = attribution.table.sort_values(metric, ascending=not ensemble.maximize, kind="stable")
     best = ordered.head(n_best)
-    kept = np.ones(len(best), bool)
-    share = 1.0
-    for name, (low, high) in ranges.items():
-        kept &= (best[name].between(low, high) | best[name].isna()).to_numpy()
-        share *= float(np.diff(spaces.coordinate(ensemble.space[name], [low, high]))[0])
+    lost = int(_outside(best, ranges).any(axis=1).sum())
+    ends = [spaces.coordinate(ensemble.space[name], kept) for name, kept in ranges.items()]
+    share = math.prod((float(high - low) for low, high in ends), start=1.0)
     table = attribution.importance()[["importance", "low", "high", "peak"]]
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
     table["where"] = spaces.describe(space)
     table = table if sure is None else table.join(sure)
-    lost, loss = int((~kept).sum()), _loss(attribution, space)
+    loss = _loss(ensemble, space)
     return Recommendation(metric, dict(freeze), dict(ranges), space, table, share, len(best), lost, loss)
 
 
-def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
-    ensemble = attribution.ensemble
+def _outside(table: pd.DataFrame, ranges: Mapping) -> pd.DataFrame:
+    """Which configurations leave which range; where a hyperparameter is not active, none does."""
+    left = {name: table[name].notna() & ~table[name].between(*kept) for name, kept in ranges.items()}
+    return pd.DataFrame(left, index=table.index)
+
+
+def _loss(ensemble: Ensemble, space: ConfigurationSpace) -> pd.Series:
+    """How much worse the best prediction in a smaller space is than in the whole."""
     found = []
     for searched in (ensemble.space, space):
         inside = spaces.from_unit(searched, spaces.spread(searched, _N_POINTS))
@@ -259,47 +323,59 @@ def _loss(attribution: Attribution, space: ConfigurationSpace) -> pd.Series:
 
 
 def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reasons: int = 3) -> pd.DataFrame:
-    """Which interactions make configurations outside of the ranges good.
+    """Tell which interactions make configurations outside of the ranges good.
 
-    Looks at the best predicted configurations that the recommendation
-    excludes, and at each range that they violate: what the hyperparameter
-    does there by itself, and which of its interactions make up for it.
+    This looks at the best predicted configurations that the recommendation
+    excludes, and at each range that they leave: what the hyperparameter does
+    there by itself, and which of its interactions make up for it.
 
     Parameters
     ----------
     attribution : Attribution
+        SHAP values at observed configurations.
     recommendation : Recommendation
+        What was recommended for them.
     n_reasons : int
-        Pairs listed.
+        How many pairs to list, those with the largest interactions first.
 
     Returns
     -------
     DataFrame
-        Index: the range violated and its partner. ``outside``: share of those
-        configurations that violate it; ``value`` and ``partner_value``: their
-        medians; ``own`` and ``interaction``: mean effects there, in units of
-        the metric. The largest interactions first.
+        Index: the hyperparameter whose range is left, and its partner.
+        ``outside`` is the share of the excluded configurations that leave the
+        range; ``value`` and ``partner_value`` are their medians (of choices
+        the most frequent); ``own`` and ``interaction`` are the mean effects
+        there, in units of the metric.
+
+    Examples
+    --------
+    >>> from ubalkit import explain, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> frame = pd.DataFrame({"x": x, "y": y, "score": (4 * x - 3) * y})
+    >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
+    >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
+    >>> reasons(shap, recommend(shap), n_reasons=1)[["own", "interaction"]].round(1).T.to_dict()
+    {('y', 'x'): {'own': -0.4, 'interaction': 0.7}}
     """
-    ensemble = attribution.ensemble
+    ensemble, names = attribution.ensemble, attribution.names
     unit = spaces.spread(ensemble.space, _N_POINTS)
     points = spaces.from_unit(ensemble.space, unit)
-    outside = {
-        n: (points[n].notna() & ~points[n].between(*r)).to_numpy() for n, r in recommendation.ranges.items()
-    }
-    excluded = np.any(list(outside.values()), axis=0)
-    predicted = np.where(excluded, ensemble.sign * ensemble.predict_unit(unit).mean(0), -np.inf)
-    top = np.argsort(-predicted)[: 4 * _N_TOP]
-    parts = effects.decompose(ensemble, points.iloc[top]).components
+    outside = _outside(points, recommendation.ranges)
+    predicted = ensemble.sign * ensemble.predict_unit(unit).mean(0)
+    top = np.argsort(-np.where(outside.any(axis=1), predicted, -np.inf))[: 4 * _N_TOP]
+    excluded, outside = points.iloc[top], outside.iloc[top]
+    parts = effects.decompose(ensemble, excluded).components
     rows = []
-    for name, violated in outside.items():
-        here = violated[top]
+    for name, here in outside.items():
+        # What hardly any of them does is no reason.
         if here.mean() < 0.2:
             continue
-        for partner in (n for n in attribution.names if n != name):
-            pair = (name, partner) if (name, partner) in parts else (partner, name)
-            value, partner_value = points[[name, partner]].iloc[top][here].median()
-            own, interaction = parts[name,][here].mean(), parts[pair][here].mean()
-            rows.append((name, partner, here.mean(), value, partner_value, own, interaction))
+        typical = excluded[here].mode().iloc[0].astype(object)
+        typical.update(excluded[here].median(numeric_only=True))
+        for partner in (n for n in names if n != name):
+            pair = tuple(n for n in names if n in (name, partner))
+            own, interaction = (parts[s][here].mean() for s in ((name,), pair))
+            rows.append((name, partner, here.mean(), typical[name], typical[partner], own, interaction))
     columns = ["range", "partner", "outside", "value", "partner_value", "own", "interaction"]
     frame = pd.DataFrame(rows, columns=columns).set_index(["range", "partner"])
     return frame.sort_values("interaction", ascending=not ensemble.maximize).head(n_reasons)

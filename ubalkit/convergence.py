@@ -1,18 +1,18 @@
 """Convergence: how many observations and how large a budget an explanation needs, and when to stop.
 
-The paper leaves the number of its observations open. Here the recorded ones
-are subsampled: how soon the order of the hyperparameters, their curves and
-the recommended ranges are those of all observations.
+The paper leaves open how many observations its explanations need. Here those
+that were recorded are subsampled, to see how soon the order of the
+hyperparameters, their curves and the recommended ranges are those of all
+observations.
 
-Trials whose metric is known after several budgets (epochs, shares of the
-data, seconds) are explained at each of them. What matters early and not late,
-and which budget would have been enough, can be read off.
+Trials whose metric is known after several budgets (epochs, shares of the data,
+seconds) are explained at each of them. So one sees what matters early and not
+late, and which budget would have been enough.
 """
 
-import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from scipy.stats import spearmanr
 
 from ubalkit import advice, effects, metamodel, uncertainty
 from ubalkit.effects import Decomposition
+from ubalkit.metamodel import Ensemble
 from ubalkit.observations import Trials
 from ubalkit.shapley import Attribution
 
@@ -39,109 +40,158 @@ def curve(
     seed: int = 0,
     **fit,
 ) -> pd.DataFrame:
-    """How explanations of fewer observations differ from that of all.
+    """Tell how explanations of fewer observations differ from that of all.
 
     Parameters
     ----------
     trials : Trials
-        Observations.
+        All observations.
     metric : str, optional
         What to explain; the trials' first metric by default.
-    rivals : mapping of name to function
-        Other methods, as in `rivals.METHODS`.
+    rivals : mapping of name to function, optional
+        Other methods to look at, as in `rivals.METHODS`.
     sizes : sequence of int
-        Those smaller than the table are used.
+        Numbers of observations to explain. Those that are not smaller than the
+        number of usable rows are left out.
     n_repeats : int
-        Disjoint subsamples of each size where there are as many, else
-        overlapping ones.
+        Number of subsamples of each size; disjoint ones as far as there are
+        rows enough.
     reference : Attribution, optional
         Exact SHAP values at all observations; computed if not given.
     seed : int
         Seed of the subsamples and the meta-models.
     **fit
-        Further settings, for `metamodel.fit`.
+        Further settings for `metamodel.fit`.
 
     Returns
     -------
     DataFrame
-        A row a size, repeat and method: ``n``, ``repeat``, ``method``;
-        ``rank_correlation`` (Spearman) with the same method's importances on
-        all observations; for ours (``exact``) also ``r2`` (held out),
-        ``curve_error``, the root mean square difference of the running means
-        from those of all, over the largest of them, and ``overlap``, the
-        length that the parts of positive mean share over that of their union,
-        mean of the hyperparameters (1 if equal; a frozen one has all).
+        A row for each size ``n``, ``repeat`` and ``method``, of which ours is
+        called ``exact``. ``rank_correlation`` (Spearman) is with the same
+        method's importances on all observations. Ours also has ``r2`` (held
+        out); ``curve_error``, the root mean square difference of the running
+        means from those of all observations, over the largest of them; and
+        ``overlap`` of the ranges recommended. These are NaN where there is
+        nothing to explain.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 80))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> settings = {"n_members": 3, "n_folds": 2, "steps": 100, "weight_decays": [1e-3]}
+    >>> curve(trials, sizes=[40], n_repeats=2, **settings)["rank_correlation"].round().tolist()
+    [1.0, 1.0]
     """
-    rows = trials.usable
+    rows, rivals, found = trials.usable, rivals or {}, []
     if reference is None:
         reference = effects.decompose(metamodel.fit(trials, metric, seed=seed, **fit), rows).shap()
-    rivals = dict(rivals or {})
+    ours = _summary(reference)
     final = {name: method(trials, metric, seed=seed) for name, method in rivals.items()}
-    final["exact"] = pd.Series(reference.importance_estimate().value, reference.names)
-    means, ranges = _shape(reference)
-    rng = np.random.default_rng(seed)
-    found = []
-    for n in sorted(size for size in sizes if size < len(rows)):
-        order = rng.permutation(len(rows))
-        for repeat in range(n_repeats):
-            if (repeat + 1) * n > len(rows):
-                order = rng.permutation(len(rows))
-            drawn = np.take(order, range(repeat * n, (repeat + 1) * n), mode="wrap")
-            part = replace(trials, table=rows.iloc[drawn])
-            importances = {name: method(part, metric, seed=seed) for name, method in rivals.items()}
-            ensemble = metamodel.fit(part, metric, seed=seed + repeat, **fit)
-            ours = {"r2": ensemble.r2}
-            # Where there is nothing to explain, nothing is compared.
-            with contextlib.suppress(metamodel.UntrustworthyError):
-                explained = effects.decompose(ensemble, n_points=128).shap()
-                importances["exact"] = pd.Series(np.abs(explained.values).mean(0), explained.names)
-                means_here, ranges_here = _shape(explained)
-                ours["curve_error"] = np.sqrt(np.mean((means_here - means) ** 2)) / np.abs(means).max()
-                ours["overlap"] = _overlap(ranges_here, ranges)
-            for name in final:
-                row = {"n": n, "repeat": repeat, "method": name, **(ours if name == "exact" else {})}
-                if name in importances:
-                    here = importances[name].reindex(final[name].index)
-                    row["rank_correlation"] = spearmanr(here, final[name])[0]
-                found.append(row)
+    for n, repeat, drawn in _subsamples(len(rows), sizes, n_repeats, seed):
+        part = replace(trials, table=rows.iloc[drawn])
+        for name, method in rivals.items():
+            agreement = method(part, metric, seed=seed).corr(final[name], method="spearman")
+            found.append({"n": n, "repeat": repeat, "method": name, "rank_correlation": agreement})
+        ensemble = metamodel.fit(part, metric, seed=seed + repeat, **fit)
+        found.append({"n": n, "repeat": repeat, "method": "exact", "r2": ensemble.r2})
+        # Where there is nothing to explain, nothing is compared.
+        if ensemble.trust.verdict != "none":
+            found[-1] |= _compared(_summary(_explained(ensemble).shap()), ours)
     columns = ["n", "repeat", "method", "rank_correlation", "r2", "curve_error", "overlap"]
     return pd.DataFrame(found, columns=columns)
 
 
-def _shape(attribution: Attribution) -> tuple[np.ndarray, np.ndarray]:
-    """Running means (d, n_grid), and which points of the grid are recommended, all if frozen."""
+def _subsamples(n_rows: int, sizes, n_repeats: int, seed: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Size, repeat and rows of each subsample; rows are shuffled anew when too few are left."""
+    rng = np.random.default_rng(seed)
+    for n in sorted(size for size in sizes if size < n_rows):
+        order = rng.permutation(n_rows)
+        for repeat in range(n_repeats):
+            if (repeat + 1) * n > n_rows:
+                order = rng.permutation(n_rows)
+            yield n, repeat, np.take(order, range(repeat * n, (repeat + 1) * n), mode="wrap")
+
+
+def _explained(ensemble: Ensemble, n_points: int = 128, seed: int = 0) -> Decomposition:
+    """The predictions at points of the space; how well an ensemble predicts stands in the tables."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return effects.decompose(ensemble, n_points=n_points, seed=seed)
+
+
+def _summary(attribution: Attribution) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Importances (d,), running means (d, n_grid), and which points of the grid are recommended."""
     running = np.array([attribution.running(name).value for name in attribution.names])
     means, frozen = running[:, 0], advice.low_throughout(running[:, 1].max(1))
-    return means, frozen[:, None] | (attribution.ensemble.sign * means > 0)
+    sizes = attribution.importance_estimate(n_resamples=0).value
+    # What would be frozen keeps all of its range: it makes no difference there.
+    return sizes, means, frozen[:, None] | (attribution.ensemble.sign * means > 0)
+
+
+def _compared(found, reference) -> dict[str, float]:
+    """How far one summary of an explanation is from another."""
+    (sizes, means, ranges), (final_sizes, final_means, final_ranges) = found, reference
+    shared = (ranges & final_ranges).sum(1) / np.maximum((ranges | final_ranges).sum(1), 1)
+    return {
+        "rank_correlation": spearmanr(sizes, final_sizes)[0],
+        "curve_error": np.sqrt(np.mean((means - final_means) ** 2)) / np.abs(final_means).max(),
+        "overlap": float(np.mean(shared)),
+    }
 
 
 def overlap(one: Attribution, other: Attribution) -> float:
-    """How far two explanations recommend the same ranges: 1 if they do, 0 if they share nothing.
+    """Tell how far two explanations recommend the same ranges.
 
-    Of each hyperparameter the length of the range that both would keep over
-    the length that either would, and the mean of these; one that would be
-    frozen keeps all of its range.
+    Of each hyperparameter it takes the length of the range that both would
+    keep over the length that either would, and of these the mean. One that
+    would be frozen counts as if all of its range were kept.
+
+    Parameters
+    ----------
+    one, other : Attribution
+        SHAP values of the same hyperparameters; the configurations may differ.
+
+    Returns
+    -------
+    float
+        1 if they recommend the same, 0 if the ranges share nothing.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> frame = pd.DataFrame({"x": x, "y": y, "up": 2 * x + y, "mixed": 2 * x - y})
+    >>> trials = readers.from_frame(frame, ["up", "mixed"])
+    >>> settings = {"n_members": 3, "n_folds": 2, "steps": 100, "weight_decays": [1e-3]}
+    >>> up, mixed = (metamodel.fit(trials, m, **settings) for m in ("up", "mixed"))
+    >>> round(overlap(effects.decompose(up).shap(), effects.decompose(mixed).shap()), 1)
+    0.6
     """
-    return _overlap(_shape(one)[1], _shape(other)[1])
-
-
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.mean((one & other).sum(1) / np.maximum((one | other).sum(1), 1)))
+    return _compared(_summary(one), _summary(other))["overlap"]
 
 
 @dataclass(frozen=True)
 class Stopping:
-    """Whether a search has shown what it was made for.
+    """Whether a search has shown what it was made for; `stopping` makes it.
 
     Attributes
     ----------
     stop : bool
+        Whether the search may stop.
     n : int or None
-        After how many observations the rule was fulfilled first.
+        After how many observations it might have first; None if it may not.
     sentence : str
+        The same in words, with what is still missing.
     history : DataFrame
-        A row a check: ``n``, ``r2``, ``order`` (the first hyperparameters) and
-        ``apart`` (whether the intervals of their importances are disjoint).
+        A row for each check: the number ``n`` of observations, the held-out
+        ``r2``, the ``order`` of the first hyperparameters, and ``apart``,
+        whether the intervals of their importances are disjoint.
+
+    Examples
+    --------
+    >>> Stopping(False, None, "Go on: the first check comes after 100 observations.", pd.DataFrame()).stop
+    False
     """
 
     stop: bool
@@ -160,33 +210,43 @@ def stopping(
     seed: int = 0,
     **fit,
 ) -> Stopping:
-    """Whether a search, in the order of its rows, may stop.
+    """Tell whether a search, in the order of its rows, may stop.
 
-    The rule: stop when the order of the first `top` hyperparameters has been
-    the same at every check of the last `patience` observations and the 90 %
-    intervals of their importances (mean |SHAP|, exact) overlap neither each
-    other nor the next one's.
+    It may when the order of the first `top` hyperparameters has been the same
+    at every check of the last `patience` observations, and the 90 % intervals
+    of their importances (mean |SHAP|, exact) overlap neither each other nor
+    the next one's.
 
     Parameters
     ----------
     trials : Trials
-        Observations so far.
+        The observations so far.
     metric : str, optional
         What to explain; the trials' first metric by default.
     top : int
-        How many of the most important hyperparameters must be certain.
+        Number of the most important hyperparameters whose order must be
+        certain.
     patience : int
-        Observations over which their order must hold.
+        Number of observations over which their order must hold.
     every : int
-        Observations between checks.
+        Number of observations from one check to the next.
     seed : int
-        Seed of the subsamples and the meta-models.
+        Seed of the meta-models.
     **fit
-        Further settings, for `metamodel.fit`.
+        Further settings for `metamodel.fit`.
 
     Returns
     -------
     Stopping
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 80))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y}), "score")
+    >>> settings = {"n_members": 3, "n_folds": 2, "steps": 100, "weight_decays": [1e-3]}
+    >>> stopping(trials, top=1, every=40, patience=40, **settings).sentence
+    'Stop: after 80 observations the order of the first 1 (x) had not changed in the last 40, ...
     """
     rows, checks, reached = trials.usable, [], None
     doubt = f"the first check comes after {every} observations"
@@ -212,12 +272,11 @@ def stopping(
     return Stopping(True, n, sentence, history)
 
 
-def _order(ensemble: metamodel.Ensemble, top: int) -> tuple[tuple[str, ...], str]:
+def _order(ensemble: Ensemble, top: int) -> tuple[tuple[str, ...], str]:
     """The first hyperparameters, and what makes their order doubtful."""
-    try:
-        explained = effects.decompose(ensemble, n_points=128).shap()
-    except metamodel.UntrustworthyError:
+    if ensemble.trust.verdict == "none":
         return (), str(ensemble.trust)
+    explained = _explained(ensemble).shap()
     estimate = explained.importance_estimate()
     ranked = np.argsort(-estimate.value)[: top + 1]
     tied = [
@@ -231,17 +290,27 @@ def _order(ensemble: metamodel.Ensemble, top: int) -> tuple[tuple[str, ...], str
 
 @dataclass(frozen=True)
 class Budgets:
-    """Explanations of the same trials after increasing budgets.
+    """Explanations of the same trials after increasing budgets; `at_budgets` makes them.
 
     Attributes
     ----------
     budgets : list of float
-        All of them, in increasing order.
+        All budgets, in increasing order.
     decompositions : dict of budget to Decomposition
-        Of the ensembles of those at which there is something to explain, all
-        at the same points of the space.
+        The predictions after each budget at which there is something to
+        explain, all at the same points of the space.
     refused : dict of budget to str
-        Why there is nothing at the others.
+        Why there is nothing to explain after the others.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> early, late = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"early": early, "late": late, "score": late}), "score")
+    >>> settings = {"n_members": 3, "n_folds": 2, "steps": 100, "weight_decays": [1e-3]}
+    >>> found = at_budgets(trials, pd.DataFrame({1: early, 5: late + 0.1 * early, 9: late}), **settings)
+    >>> found.table["agreement"].round().to_dict(), found.enough()
+    ({1: -1.0, 5: 1.0, 9: 1.0}, 5)
     """
 
     budgets: list[float]
@@ -250,7 +319,7 @@ class Budgets:
 
     @property
     def last(self) -> Decomposition:
-        """After the largest budget, with which the others are compared."""
+        """The predictions after the largest budget, with which the others are compared."""
         return self.decompositions[self.budgets[-1]]
 
     @cached_property
@@ -261,23 +330,25 @@ class Budgets:
     def importances(self) -> pd.DataFrame:
         """Importance of each hyperparameter after each budget.
 
-        ``budget``, ``hyperparameter``; ``importance``, the mean |SHAP| over
-        the space, with its 90 % interval, ``low`` and ``high``; and ``rank``.
+        Columns: ``budget`` and ``hyperparameter``; ``importance``, the mean
+        |SHAP| over the space, with its 90 % interval, ``low`` and ``high``;
+        and ``rank``.
         """
-        names, estimates = self.last.names, self._importances.items()
-        frames = [pd.DataFrame({"hyperparameter": names, **e.columns("importance")}) for _, e in estimates]
-        frame = pd.concat(dict(zip(self._importances, frames)), names=["budget"]).reset_index("budget")
+        frames, named = [], {"hyperparameter": self.last.names}
+        for budget, estimate in self._importances.items():
+            frames.append(pd.DataFrame({"budget": budget, **named, **estimate.columns("importance")}))
+        frame = pd.concat(frames, ignore_index=True)
         ranks = frame.groupby("budget")["importance"].rank(ascending=False)
-        return frame.assign(rank=ranks.astype(int)).reset_index(drop=True)
+        return frame.assign(rank=ranks.astype(int))
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """How far each budget says what the largest says.
 
-        Index: budget. ``r2``, held out; ``agreement``, the rank correlation
-        (Spearman) of its importances with the last ones, with its 90 %
-        interval, ``low`` and ``high``; ``overlap`` of the ranges recommended
-        (see `overlap`); ``saved``, the share of the cost of a
+        Index: budget. Columns: ``r2`` (held out); ``agreement``, the rank
+        correlation (Spearman) of its importances with the last ones, with its
+        90 % interval, ``low`` and ``high``; ``overlap`` of the ranges
+        recommended (see `overlap`); ``saved``, the share of the cost of a
         search at the largest budget that one at this budget saves. NaN where
         nothing was explained.
         """
@@ -289,8 +360,7 @@ class Budgets:
             # Two noisy orders agree less than their means do: the interval holds at least the value.
             low, high = uncertainty.bounds(np.array(replicates))
             low, high = min(low, agreement), max(high, agreement)
-            shared = overlap(found.shap(), final)
-            rows[budget] = (found.ensemble.r2, agreement, low, high, shared)
+            rows[budget] = (found.ensemble.r2, agreement, low, high, overlap(found.shap(), final))
         table = pd.DataFrame(rows, ["r2", "agreement", "low", "high", "overlap"]).T.reindex(self.budgets)
         table["saved"] = 1 - table.index / self.budgets[-1]
         return table.rename_axis("budget")
@@ -315,21 +385,22 @@ def at_budgets(
     Parameters
     ----------
     trials : Trials
-        Observations: what was set, a row a trial.
+        The observations: what was set in each trial.
     values : DataFrame
-        The metric after each budget: the same index; the columns are the
-        budgets, numbers that increase. A trial that has no value at a budget
-        (it was pruned before, say) is left out there.
+        The metric after each budget: a row for each trial, with the index of
+        the trials; a column for each budget, named by its number, smaller ones
+        first. A trial that has no value at a budget (as it was pruned before,
+        say) is left out there.
     metric : str, optional
         Which metric of the trials `values` holds; the first by default.
     n_points : int
-        Points of the space at which predictions are decomposed: the same
-        after every budget.
+        Number of points of the space at which predictions are decomposed: the
+        same points after every budget.
     seed : int
-        Seed of folds, resamples, initial weights, points and backgrounds.
+        Seed of the meta-models, the points and the backgrounds.
     **fit
-        Further settings, for `metamodel.fit`. The size and the weight decay of
-        the meta-models are chosen after the largest budget, and kept.
+        Further settings for `metamodel.fit`. The architecture and the weight
+        decay are chosen after the largest budget, and kept for the others.
 
     Returns
     -------
@@ -341,6 +412,16 @@ def at_budgets(
         If `values` lacks a row of the table, or its budgets are not positive
         numbers that increase, or there is nothing to explain after the
         largest.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> early, late = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"early": early, "late": late, "score": late}), "score")
+    >>> settings = {"n_members": 3, "n_folds": 2, "steps": 100, "weight_decays": [1e-3]}
+    >>> found = at_budgets(trials, pd.DataFrame({1: early, 9: late}), **settings)
+    >>> found.importances.query("rank == 1").set_index("budget")["hyperparameter"].to_dict()
+    {1: 'early', 9: 'late'}
     """
     budgets, metric = pd.to_numeric(list(values.columns), errors="coerce").tolist(), trials.named(metric)
     if not budgets or not all(0 < a < b for a, b in itertools.pairwise([*budgets, np.inf])):
@@ -351,23 +432,19 @@ def at_budgets(
     if values.index.has_duplicates or len(table.index.difference(values.index)):
         raise ValueError("The table of values after each budget does not have one row of each trial.")
     found, refused = {}, {}
-    for budget, column in list(zip(budgets, values.columns))[::-1]:
+    for budget, column in reversed(list(zip(budgets, values))):
         rows = table.assign(**{metric: values.loc[table.index, column].astype(float)}).dropna(subset=[metric])
         try:
             ensemble = metamodel.fit(replace(trials, table=rows), metric, **fit)
-            with warnings.catch_warnings():
-                # How well each ensemble predicts stands in the table.
-                warnings.simplefilter("ignore", UserWarning)
-                found[budget] = effects.decompose(ensemble, n_points=n_points, seed=seed)
+            found[budget] = _explained(ensemble, n_points, seed)
         except ValueError as error:
             if not found:
                 raise
             refused[budget] = str(error)
-            continue
-        if len(found) == 1:
-            size = ensemble.chosen
-            fit |= {"architectures": [(size["n_h"], size["d_h"])], "weight_decays": [size["weight_decay"]]}
-            fit |= {"n_folds": 2}
+        chosen = found[budgets[-1]].ensemble.chosen
+        fit |= {"architectures": [(chosen["n_h"], chosen["d_h"])], "weight_decays": [chosen["weight_decay"]]}
+        # There is nothing left to choose.
+        fit["n_folds"] = 2
     return Budgets(budgets, dict(reversed(found.items())), refused)
 
 
@@ -377,13 +454,23 @@ def intermediate_values(study, steps: Sequence[int] | None = None) -> pd.DataFra
     Parameters
     ----------
     study : optuna.Study
+        A study whose trials called ``trial.report(value, step)``.
     steps : sequence of int, optional
         The budgets to take; by default all at which a trial reported.
 
     Returns
     -------
     DataFrame
-        A row a trial, by its number; a column a step.
+        A row for each trial, by its number; a column for each step.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> study = optuna.create_study()
+    >>> for values in ({1: 0.5, 2: 0.7}, {1: 0.4}):
+    ...     study.add_trial(optuna.trial.create_trial(value=values[1], intermediate_values=values))
+    >>> intermediate_values(study).to_numpy().tolist()
+    [[0.5, 0.7], [0.4, nan]]
     """
     reported = {t.number: t.intermediate_values for t in study.get_trials(deepcopy=False)}
     frame = pd.DataFrame.from_dict(reported, orient="index").sort_index(axis=1)

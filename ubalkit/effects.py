@@ -1,15 +1,16 @@
 """Decomposition: an ensemble's predictions as main effects and interactions, exactly.
 
-The functional ANOVA of a prediction under the sampling distribution (Hutter
-et al., 2014, there of a forest): f(x) = Σ_S m_S(x_S), a sum over all sets S of
-hyperparameters, in which m_S is what S does jointly beyond what its parts do.
-With the game v(S) = mean over background points b of f(x on S, b elsewhere),
-the m_S are its Möbius transform (Grabisch and Roubens, 1999). All else
-follows from them: SHAP values φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices,
-and through shapiq every interaction index.
+This is the functional ANOVA of a prediction under the distribution that random
+search draws from (Hutter et al., 2014, use that of a forest). A prediction is a
+sum f(x) = Σ_S m_S(x_S) over all sets S of hyperparameters, in which m_S is what
+S does jointly beyond what its parts do. With the game v(S) = mean over
+background points b of f(x on S, b elsewhere), the m_S are its Möbius transform
+(Grabisch and Roubens, 1999). All else follows from them: SHAP values
+φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices, and through shapiq every interaction
+index.
 
-Since m_i depends on x_i alone, all vertical scatter in the paper's Fig. 3 is
-interaction; here it gets its name.
+The own effect m_i depends on x_i alone. So where SHAP values are drawn along a
+hyperparameter, all vertical scatter is interaction; here it gets its name.
 """
 
 import itertools
@@ -39,6 +40,8 @@ MOST = 12
 class Decomposition:
     """Effects of all sets of hyperparameters, at configurations, in units of the metric.
 
+    `decompose` makes it.
+
     Attributes
     ----------
     ensemble : Ensemble
@@ -50,16 +53,29 @@ class Decomposition:
     unit : ndarray, shape (n, d)
         Unit-cube coordinates of the configurations.
     subsets : list of tuple of str
-        The sets S, smaller ones first; all but the empty one, or those of at
+        The sets S, smaller ones first: all but the empty one, or those of at
         most two hyperparameters.
     member_components : ndarray, shape (n_members, n, n_subsets)
-        m_S of every member.
+        The effect m_S of each set, for each member.
     base_values : ndarray, shape (n_members,)
-        m_∅: each member's mean prediction over the background.
+        The mean prediction of each member over its background, m_∅.
     predictions : ndarray, shape (n_members, n)
+        What each member predicts for the configurations.
     random : bool
-        Whether the configurations are a random sample rather than spread
-        evenly, so that their choice adds to the uncertainty.
+        Whether the configurations are a random sample, whose choice adds to
+        the uncertainty, rather than spread evenly.
+
+    Examples
+    --------
+    >>> from ubalkit import metamodel, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": x + x * y}), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> found = decompose(ensemble)
+    >>> found.variance()["share"].round(1).to_dict()
+    {'x': 0.9, 'x × y': 0.1, 'y': 0.0}
+    >>> found.sobol()[["first", "total"]].round(1).loc["x"].to_dict()
+    {'first': 0.9, 'total': 1.0}
     """
 
     ensemble: Ensemble
@@ -74,17 +90,17 @@ class Decomposition:
 
     @cached_property
     def components(self) -> dict[tuple[str, ...], np.ndarray]:
-        """m_S of the ensemble, (n,), by the tuple of names."""
+        """The effects m_S of the ensemble, an array of shape (n,) for each tuple of names."""
         return dict(zip(self.subsets, self.member_components.mean(0).T))
 
     @property
     def complete(self) -> bool:
-        """Whether the sets of all sizes are there, rather than those up to two."""
+        """Whether the effects of all sets are there, rather than those of at most two hyperparameters."""
         return len(self.subsets) == 2 ** len(self.names) - 1
 
     @property
     def remainder(self) -> np.ndarray:
-        """What the components leave of each prediction, (n_members, n): zero where `complete`."""
+        """What the effects leave of each prediction, (n_members, n): zero where `complete`."""
         return self.predictions - self.base_values[:, None] - self.member_components.sum(2)
 
     @cached_property
@@ -97,17 +113,20 @@ class Decomposition:
 
     @property
     def member_shares(self) -> np.ndarray:
-        """The effects, each shared equally by its hyperparameters, (n_members, n, d): SHAP values."""
+        """SHAP values, (n_members, n, d): each effect is shared equally by its hyperparameters."""
         return self.member_components @ (self._contains / self._sizes[:, None])
 
     def shap(self) -> Attribution:
-        """The exact SHAP values; like `shapley.deep_shap`'s, in all else.
+        """The exact SHAP values, where `shapley.deep_shap` approximates them.
+
+        Returns
+        -------
+        Attribution
 
         Raises
         ------
         ValueError
-            Where sets of more than two hyperparameters were left out; Deep
-            SHAP approximates the values then.
+            Where sets of more than two hyperparameters were left out.
         """
         if not self.complete:
             raise ValueError(
@@ -136,14 +155,22 @@ class Decomposition:
         return uncertainty.estimate(statistic, parts, **settings)
 
     def variance(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
-        """Share of the variance of the predictions that each set explains.
+        """The sets by the share of the variance of the predictions that each explains.
+
+        Parameters
+        ----------
+        n_resamples : int
+            Number of replicates behind the intervals; with 0 these are NaN.
+        seed : int
+            Seed of the replicates.
 
         Returns
         -------
         DataFrame
-            Index: the sets, as ``subset`` (names joined by ``×``), largest
-            share first; ``order``, ``share``; ``low`` and ``high``, its 90 %
-            interval (see `ubalkit.uncertainty`).
+            A row for each set, its names joined by ``×``, the largest share
+            first. ``order`` is the number of its hyperparameters; ``low`` and
+            ``high`` bound the 90 % interval of its ``share`` (see
+            `ubalkit.uncertainty`).
         """
         estimate = self._estimate(self._shares, n_resamples, seed)
         index = pd.Index([" × ".join(s) for s in self.subsets], name="subset")
@@ -151,14 +178,22 @@ class Decomposition:
         return frame.sort_values("share", ascending=False)
 
     def sobol(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
-        """First-order and total Sobol' indices of each hyperparameter under the points' distribution.
+        """First-order and total Sobol' indices of each hyperparameter, at these configurations.
+
+        Parameters
+        ----------
+        n_resamples : int
+            Number of replicates behind the intervals; with 0 these are NaN.
+        seed : int
+            Seed of the replicates.
 
         Returns
         -------
         DataFrame
-            Index: hyperparameter, largest total first; ``first`` (its own
-            effect) and ``total`` (with all interactions that it is part of),
-            each with ``…_low`` and ``…_high``, its 90 % interval.
+            A row for each hyperparameter, the largest total first. ``first``
+            is the share of its own effect, ``total`` that of all effects that
+            it is part of. The columns that end in ``_low`` and ``_high`` bound
+            their 90 % intervals.
         """
         d = len(self.names)
 
@@ -173,11 +208,19 @@ class Decomposition:
     def orders(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
         """Share of the variance that the effects of each order explain together.
 
+        Parameters
+        ----------
+        n_resamples : int
+            Number of replicates behind the intervals; with 0 these are NaN.
+        seed : int
+            Seed of the replicates.
+
         Returns
         -------
         DataFrame
-            Index ``order``: ``1``, ``2`` and ``3+``, what is left of the whole;
-            ``share``, ``low`` and ``high``, its 90 % interval.
+            A row for each order: ``1``, ``2``, and ``3+``, which is what these
+            leave of the whole. ``low`` and ``high`` bound the 90 % interval of
+            the ``share``.
         """
 
         def by_order(parts, weights):
@@ -191,7 +234,7 @@ class Decomposition:
     def scatter(
         self, rows: np.ndarray | None = None, *, n_resamples: int = 500, seed: int = 0
     ) -> pd.DataFrame:
-        """Where the scatter of each panel of Fig. 3 comes from.
+        """Tell where the scatter of SHAP values along each hyperparameter comes from.
 
         The SHAP value of a hyperparameter less its own effect is the sum of
         its parts in interactions. Each partner's share of that sum's variance
@@ -202,16 +245,19 @@ class Decomposition:
         rows : ndarray of bool, shape (n,), optional
             The configurations to look at; all by default.
         n_resamples : int
+            Number of replicates behind the intervals; with 0 these are NaN.
         seed : int
+            Seed of the replicates.
 
         Returns
         -------
         DataFrame
-            Index: hyperparameter, then part: ``own``, the standard deviation
-            of its own effect, and ``scatter``, that of the rest, in units of
-            the metric; then the partners and ``order 3+``, whose shares of
-            the scatter add up to one (NaN where these sets were left out).
-            Columns: ``value``, ``low`` and ``high``, its 90 % interval.
+            By hyperparameter and part. The ``value`` of ``own`` is the
+            standard deviation of its own effect, that of ``scatter`` the one
+            of the rest, both in units of the metric. Then come its partners
+            and ``order 3+``; their values are shares of the scatter, which add
+            up to one (NaN where these sets were left out). ``low`` and
+            ``high`` bound the 90 % interval of the value.
         """
         rows = np.ones(len(self.unit), bool) if rows is None else np.asarray(rows)
         parts = self.member_components[:, rows] / self._sizes
@@ -253,11 +299,11 @@ class Decomposition:
         row : int
             Position of the configuration.
         index : str
-            ``k-SII``, ``SII``, ``FSII``, ``STII`` and whatever else shapiq
-            converts Möbius coefficients to (Bordt and von Luxburg, 2023; Tsai
-            et al., 2023).
+            Which index: ``k-SII``, ``SII``, ``FSII``, ``STII`` or another one
+            that shapiq converts Möbius coefficients to (Bordt and von Luxburg,
+            2023; Tsai et al., 2023).
         order : int
-            Largest size of a set.
+            Largest number of hyperparameters in a set.
 
         Returns
         -------
@@ -266,17 +312,11 @@ class Decomposition:
         import shapiq
 
         assert self.complete, "interaction indices need the effects of all sets"
-        d, sets = len(self.names), [tuple(self.names.index(n) for n in s) for s in self.subsets]
         values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
+        settings = {"index": "Moebius", "min_order": 0, "max_order": len(self.names), "estimated": False}
+        # Without names of sets shapiq takes these by their size, as they are here.
         moebius = shapiq.InteractionValues(
-            values,
-            index="Moebius",
-            n_players=d,
-            min_order=0,
-            max_order=d,
-            interaction_lookup={s: k for k, s in enumerate([(), *sets])},
-            estimated=False,
-            baseline_value=float(values[0]),
+            values, n_players=len(self.names), baseline_value=float(values[0]), **settings
         )
         return shapiq.game_theory.MoebiusConverter(moebius)(index=index, order=order)
 
@@ -294,16 +334,18 @@ def decompose(
     Parameters
     ----------
     ensemble : Ensemble
+        What to decompose.
     table : DataFrame, optional
-        The configurations, `Trials.usable` for example; by default points of
-        the sampling distribution.
+        The configurations, `Trials.usable` for example; by default points
+        spread evenly over the space.
     n_points : int
-        How many of these: scrambled Sobol' points.
+        Number of these points, which are scrambled Sobol' points.
     n_background : int
-        Scrambled Sobol' points for the mean over the other hyperparameters;
-        each member has its own, so that its spread holds their error too.
+        Number of scrambled Sobol' points for the mean over the other
+        hyperparameters. Each member has its own, so that its spread holds
+        their error too.
     seed : int
-        Of the points.
+        Seed of both kinds of points.
 
     Returns
     -------
@@ -311,19 +353,32 @@ def decompose(
 
     Notes
     -----
-    The rule: of up to `MOST` (12) hyperparameters that vary, the effects of all
-    2^d sets. Of more, the effects of one and of two, d (d + 1) / 2 in all,
-    each exactly as it would be among all sets (nothing is approximated or
-    drawn), and what they leave of each prediction as `Decomposition.remainder`.
-    Main effects, pairs, Sobol' indices of first order and shares of the order
-    are whole then; total indices lack the larger sets; what needs these, as
-    SHAP values do, is refused.
+    Of up to `MOST` (12) hyperparameters that vary, the effects of all 2^d sets
+    are computed. Of more, it is the effects of one and of two, d (d + 1) / 2 in
+    all, each exactly as it would be among all sets (nothing is approximated or
+    drawn), and `Decomposition.remainder` holds what they leave of each
+    prediction. Main effects, pairs, Sobol' indices of first order and shares of
+    the orders are whole then; total indices lack the larger sets; what needs
+    these, as SHAP values do, is refused.
 
     Raises
     ------
     ValueError
         If the ensemble predicts no better than the mean; see
         `metamodel.Ensemble.trust`.
+
+    Examples
+    --------
+    >>> from ubalkit import metamodel, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": x + x * y}), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> found = decompose(ensemble, trials.usable)
+    >>> found.subsets
+    [('x',), ('y',), ('x', 'y')]
+    >>> added = found.base_values.mean() + sum(found.components.values())
+    >>> bool(np.allclose(added, ensemble.predict(trials.usable)))
+    True
     """
     names = spaces.varied(ensemble.space)
     d = len(names)
@@ -349,12 +404,35 @@ def surface(
 ) -> pd.DataFrame:
     """What two hyperparameters do together, on a grid over both.
 
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Whose predictions to look at.
+    pair : tuple of two str
+        The hyperparameters.
+    n_grid : int
+        Number of points along each.
+    n_background : int
+        Number of scrambled Sobol' points for the mean over the others.
+    seed : int
+        Seed of these points.
+
     Returns
     -------
     DataFrame
-        A row a point: the two unit-cube coordinates, named as the
-        hyperparameters; ``joint``, the mean prediction at the point less that
-        over all; ``interaction``, the part of it that is neither's own.
+        A row for each point of the grid. Its two unit-cube coordinates are
+        named as the hyperparameters; ``joint`` is the mean prediction there
+        less that over all; ``interaction`` is the part of it that is neither's
+        own.
+
+    Examples
+    --------
+    >>> from ubalkit import metamodel, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": x + x * y}), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> surface(ensemble, ("x", "y"), n_grid=2).round(1).iloc[-1].to_dict()
+    {'x': 1.0, 'y': 1.0, 'joint': 1.5, 'interaction': 0.4}
     """
     names = spaces.varied(ensemble.space)
     ensemble.trust.check()
@@ -406,13 +484,10 @@ def _game(member: nn.Module, x: Tensor, background: Tensor, sets: Sequence[tuple
 
 
 def _is_mlp(member: nn.Module) -> bool:
+    """Whether a member is made of linear layers with tanh-form GELUs between, as those of `fit` are."""
     kinds = [type(module) for module in member] if isinstance(member, nn.Sequential) else []
     alike = len(kinds) > 2 and kinds == [nn.Linear, nn.GELU] * (len(kinds) // 2) + [nn.Linear]
-    return (
-        alike
-        and all(module.bias is not None for module in member[::2])
-        and all(module.approximate == "tanh" for module in member[1::2])
-    )
+    return alike and all(module.approximate == "tanh" for module in member[1::2])
 
 
 def _gelu_(z: Tensor) -> Tensor:

@@ -30,8 +30,6 @@ from ubalkit import files, observations, workers
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
 
-__all__ = ["Experiment", "run", "verify", "provenance"]
-
 # Characters of a reason: a table is no place for a dump, and a CSV field has a limit.
 _LONGEST = 500
 

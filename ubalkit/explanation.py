@@ -20,7 +20,7 @@ __all__ = ["Explanation", "explain"]
 
 @dataclass(frozen=True)
 class Explanation:
-    """What trials say about one metric.
+    """What trials say about one metric; `explain` makes it.
 
     Attributes
     ----------
@@ -29,12 +29,24 @@ class Explanation:
     ensemble : Ensemble
         The meta-model.
     decomposition : Decomposition
-        Its predictions at the trials, exactly.
+        Its predictions at the trials as effects, exactly.
     shap : Attribution
-        SHAP values: exact, or Deep SHAP's where there are too many
+        SHAP values: exact ones, or Deep SHAP's where there are too many
         hyperparameters for these.
     recommendation : Recommendation
         What to freeze and where to search next.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y}), "score")
+    >>> explained = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> explained.order
+    ['x is first in 100% of the resamples']
+    >>> explained.table["action"].to_dict()
+    {'x': 'search', 'y': 'freeze'}
     """
 
     trials: Trials
@@ -45,12 +57,12 @@ class Explanation:
 
     @property
     def trust(self) -> Trust:
-        """How far to believe any of it."""
+        """How far any of it can be believed."""
         return self.ensemble.trust
 
     @property
     def table(self) -> pd.DataFrame:
-        """Importance of each hyperparameter with its interval, and what to do with it."""
+        """The importance of each hyperparameter with its interval, and what to do with it."""
         return self.recommendation.table
 
     @property
@@ -64,30 +76,53 @@ class Explanation:
         return uncertainty.order(self.shap.importance_estimate(), self.shap.names)
 
     def methods(self, *, seed: int = 0) -> pd.DataFrame:
-        """Shares of importance by every method; see `rivals.compare`."""
+        """Shares of importance by every method, ours first.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the other methods' forests.
+
+        Returns
+        -------
+        DataFrame
+            A column for each method; see `rivals.compare`.
+        """
         ours = {"SHAP": self.shap.importance()["importance"]}
         return rivals.compare(self.trials, self.ensemble.metric, ours=ours, seed=seed)
 
     def figure(self):
-        """Fig. 3 for this model: SHAP values of each hyperparameter along its value."""
-        metric = self.ensemble.metric
-        frames = figures.fig3_frame({metric: self.shap})
-        return figures.fig3(*frames, {metric: self.trust}, self.ensemble.space)
+        """Draw the SHAP values of each hyperparameter along its value, as Fig. 3 of the paper does."""
+        frames = figures.fig3_frame({self.ensemble.metric: self.shap})
+        return figures.fig3(*frames, self.ensemble.space, {self.ensemble.metric: self.trust})
 
     def explained(self):
-        """The same, its scatter split into own effects and named interactions."""
+        """Draw the same with its scatter split into own effects and interactions that have a name."""
         return figures.explained(self.decomposition)
 
     def save(self, folder: Path | str) -> Path:
-        """Write the importances (CSV), the space (JSON of ConfigSpace) and, in ``figures``, both figures."""
+        """Write what was found to files, which other programs read.
+
+        Parameters
+        ----------
+        folder : Path or str
+            Where to: the importances go to ``importance.csv``, the space to
+            search next, as ConfigSpace reads it, to ``space.json``, and both
+            figures to the folder ``figures`` in it.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
         folder = Path(folder)
         drawn = files.writable(folder / "figures")
         self.table.to_csv(folder / "importance.csv")
         text = json.dumps(spaces.plain(self.space), indent=1, default=str)
         (folder / "space.json").write_text(text + "\n", encoding="utf-8")
-        shown = {"fig3": self.figure} | ({"explained": self.explained} if self.decomposition.complete else {})
-        for name, draw in shown.items():
-            figures.save(draw(), drawn, name, close=True)
+        figures.save(self.figure(), drawn, "fig3", close=True)
+        if self.decomposition.complete:
+            figures.save(self.explained(), drawn, "explained", close=True)
         return folder
 
 
@@ -102,9 +137,9 @@ def explain(trials: Trials, metric: str | None = None, *, seed: int = 0, **fit) 
     metric : str, optional
         What to explain; the trials' first metric by default.
     seed : int
-        Seed of the meta-models and of their background points.
+        Seed of the meta-models and of the points they are explained against.
     **fit
-        Further settings, for `metamodel.fit`.
+        Further settings for `metamodel.fit`.
 
     Returns
     -------
@@ -121,9 +156,9 @@ def explain(trials: Trials, metric: str | None = None, *, seed: int = 0, **fit) 
     --------
     >>> import numpy as np
     >>> from ubalkit import readers
-    >>> x, y, noise = np.random.default_rng(0).random((3, 60))
-    >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * noise})
-    >>> explained = explain(readers.from_frame(frame, "score"), n_members=3)
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y}), "score")
+    >>> explained = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
     >>> explained.trust.verdict, explained.table.index[0]
     ('good', 'x')
     """

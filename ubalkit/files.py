@@ -16,10 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["home", "data", "figures", "notebooks", "runs", "mnist", "writable"]
-__all__ += ["write", "read_json", "write_sealed", "read_sealed", "write_table", "read_table"]
-__all__ += ["to_csv", "from_csv", "sha256", "held", "line"]
-
 
 def home() -> Path:
     """The repository."""

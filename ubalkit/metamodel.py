@@ -1,12 +1,13 @@
 """Meta-models: ensembles of MLPs that predict a metric from the hyperparameters.
 
-The paper's Section 3 and Fig. 2: an MLP regressor with n_h hidden layers of
-d_h units, trained on observations; an ensemble of them for each metric
-(E_test and E_backproj). Here every member leaves out a fifth of the
-observations and weights the others at random; what it has not seen measures
-how far it can be believed.
+As in Section 3 and Fig. 2 of the paper, a member is an MLP regressor with n_h
+hidden layers of d_h units, trained on observations, and there is an ensemble
+of members for each metric. Here every member leaves out a fifth of the
+observations and weights the others at random. How well it predicts what it has
+not seen tells how far it can be believed.
 """
 
+import functools
 import itertools
 import warnings
 from collections.abc import Sequence
@@ -31,20 +32,27 @@ __all__ += ["Trust", "UntrustworthyError", "LEAST_R2", "r2_interval", "noise_var
 ARCHITECTURES = ((1, 32), (2, 32))
 WEIGHT_DECAYS = (1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
 
-# Every member leaves out one of so many parts of the rows in turn.
+# Each member leaves out one of so many parts of the rows in turn.
 _PARTS = 5
 # Shape of the gamma distribution of the other rows' weights: with it a row's
 # weight varies as its count in a bootstrap resample does, variance over squared
 # mean one, while no row but those of the part is lost.
 _SHAPE = 1 / (1 - 2 / _PARTS)
 
-
 #: Below this share of the explainable variance an explanation is called poor.
 LEAST_R2 = 0.5
 
 
 class UntrustworthyError(ValueError):
-    """There is nothing to explain: the ensemble predicts no better than the mean."""
+    """There is nothing to explain: the ensemble predicts no better than the mean does.
+
+    Examples
+    --------
+    >>> Trust("loss", r2=0.1, low=-0.2, high=0.3).check()
+    Traceback (most recent call last):
+        ...
+    ubalkit.metamodel.UntrustworthyError: loss: held-out R² 0.10 (-0.20 to 0.30), none: the ensemble ...
+    """
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,22 @@ class Trust:
     Attributes
     ----------
     metric : str
+        What the ensemble predicts.
     r2 : float
-        Held-out R².
+        R² of its predictions of held-out rows.
     low, high : float
-        Bounds of its 90 % interval, by bootstrap over the held-out rows.
+        Bounds of the 90 % interval of R², by bootstrap over these rows.
     ceiling : float
         The noise ceiling: the R² that knowing every configuration's true mean
-        would give, 1 less the share of the variance that other seeds of the
-        same configuration make. NaN where no configuration was repeated.
+        would give. It is 1 less the share of the variance that comes from
+        seeds alone, and NaN where no configuration was repeated.
+
+    Examples
+    --------
+    >>> print(Trust("accuracy", r2=0.72, low=0.66, high=0.77, ceiling=0.9))
+    accuracy: held-out R² 0.72 (0.66 to 0.77) of at most 0.90, good
+    >>> Trust("accuracy", r2=0.45, low=0.38, high=0.5, ceiling=0.9).explained
+    0.5
     """
 
     metric: str
@@ -72,7 +88,7 @@ class Trust:
 
     @property
     def explained(self) -> float:
-        """Share of the explainable variance that the ensemble predicts: R² over its ceiling, if known."""
+        """Share of the explainable variance that the ensemble predicts: R² over its ceiling if known."""
         known = np.isfinite(self.ceiling) and self.ceiling > 0
         return min(self.r2 / self.ceiling, 1.0) if known else self.r2
 
@@ -91,17 +107,17 @@ class Trust:
         )
 
     def check(self) -> None:
-        """Refuse or warn where the ensemble is not good.
+        """Refuse an ensemble that explains nothing, and warn of one that explains little.
 
         Raises
         ------
         UntrustworthyError
-            If the verdict is ``none``.
+            If the verdict is ``none``. It is a ValueError.
 
         Warns
         -----
         UserWarning
-            If it is ``poor``.
+            If the verdict is ``poor``.
         """
         if self.verdict == "none":
             raise UntrustworthyError(
@@ -110,39 +126,54 @@ class Trust:
             )
         if self.verdict == "poor":
             warnings.warn(
-                f"{self}: less than {LEAST_R2:.0%} of what could be explained is; read the explanation as a "
-                "hint.",
+                f"{self}: less than {LEAST_R2:.0%} of what could be explained is; "
+                "read the explanation as a hint.",
                 stacklevel=3,
             )
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """MLPs trained on resamples of the same observations.
+    """MLPs trained on resamples of the same observations; `fit` makes them.
 
     Attributes
     ----------
     metric : str
         What is predicted.
     space : ConfigurationSpace
+        Where the configurations lie.
     members : list of nn.Sequential
-        float64; from unit-cube coordinates (n, d) to the metric (n, 1).
+        The networks. Each maps unit-cube coordinates of shape (n, d) to the
+        metric, of shape (n, 1), in float64.
     quality : DataFrame
-        ``r2`` with its 90 % interval (``low``, ``high``) and ``spearman`` on
-        held-out rows, and ``n`` of them: the ensemble (each row predicted by
-        the members that have not seen it), then each member (the rows that it
-        left out).
+        How well held-out rows are predicted: ``r2`` with its 90 % interval
+        (``low``, ``high``), ``spearman``, and the number ``n`` of these rows.
+        The first row is the ensemble, each of whose predictions comes from the
+        members that have not seen the row; then comes each member, on the rows
+        that it left out.
     held_out : ndarray, shape (n_observations,)
-        Mean prediction for each row fitted, of the members that have not seen
-        it; NaN where all have.
+        For each row fitted, the mean prediction of the members that have not
+        seen it; NaN where all have.
     selection : DataFrame
-        Cross-validated R² of each architecture and weight decay.
+        Cross-validated quality of each architecture and weight decay.
     n_observations, n_failed : int
-        Rows fitted, and rows left out because their status is not ok.
+        Number of rows fitted, and of rows left out because their status is not
+        ok.
     ceiling : float
         Highest R² that the noise between seeds allows; NaN where unknown.
     maximize : bool
         Whether large values of the metric are the good ones.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> ensemble = fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> print(ensemble.trust)
+    score: held-out R² 0.99 (0.98 to 1.00), good
+    >>> ensemble.predict(pd.DataFrame({"x": [0.5, 0.9], "y": [0.1, 0.9]})).round(1).tolist()
+    [1.2, 2.7]
     """
 
     metric: str
@@ -173,16 +204,20 @@ class Ensemble:
 
     @property
     def chosen(self) -> dict:
-        """The n_h, d_h and weight decay that cross-validation chose."""
+        """The ``n_h``, ``d_h`` and ``weight_decay`` that cross-validation chose."""
         n_h, d_h, decay = self.selection["r2"].idxmax()
         return {"n_h": int(n_h), "d_h": int(d_h), "weight_decay": float(decay)}
 
     def predict_unit(self, unit: np.ndarray) -> np.ndarray:
-        """Predictions of every member at unit-cube coordinates: (n, d) to (n_members, n)."""
+        """Predictions of each member, (n_members, n), at unit-cube coordinates of shape (n, d)."""
         return _predict(self.members, unit)
 
+    def predict(self, table: pd.DataFrame) -> np.ndarray:
+        """Mean prediction of the members for each configuration of a table."""
+        return self.predict_unit(spaces.to_unit(self.space, table)).mean(0)
+
     def save(self, path: Path) -> None:
-        """Write the ensemble as JSON."""
+        """Write the ensemble as JSON, which `load` reads."""
         plain = vars(self) | {
             "activation": "gelu",
             "space": spaces.plain(self.space),
@@ -194,13 +229,19 @@ class Ensemble:
         }
         files.write_sealed(path, plain)
 
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        """Mean prediction of the members for configurations, (n,)."""
-        return self.predict_unit(spaces.to_unit(self.space, table)).mean(0)
-
 
 def load(path: Path) -> Ensemble:
     """Read an ensemble that `Ensemble.save` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The JSON file.
+
+    Returns
+    -------
+    Ensemble
+        It predicts what the one that was saved does, to the last bit.
 
     Raises
     ------
@@ -208,20 +249,32 @@ def load(path: Path) -> Ensemble:
         If there is no such file.
     ValueError
         If the file was changed since it was written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ubalkit import readers
+    >>> table = pd.DataFrame({"x": np.linspace(0, 1, 20), "score": np.linspace(0, 1, 20)})
+    >>> ensemble = fit(readers.from_frame(table, "score"), n_members=2, steps=50)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ensemble.save(Path(folder, "ensemble.json"))
+    ...     again = load(Path(folder, "ensemble.json"))
+    >>> bool((again.predict(table) == ensemble.predict(table)).all())
+    True
     """
     plain = files.read_sealed(path)
     del plain["activation"]
-    space, members = spaces.from_plain(plain["space"]), []
-    for arrays in plain["members"]:
-        tensors = [torch.tensor(a, dtype=torch.float64) for a in arrays]
-        members.append(_module(list(zip(tensors[::2], tensors[1::2])), space))
-    frames = {
+    space = spaces.from_plain(plain["space"])
+    tensors = [[torch.tensor(a, dtype=torch.float64) for a in member] for member in plain["members"]]
+    restored = {
+        "space": space,
+        "members": [_module(parameters, space) for parameters in tensors],
         "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
         "held_out": np.array(plain["held_out"], dtype=float),
         "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
         "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
-    return Ensemble(**plain | {"space": space, "members": members} | frames)
+    return Ensemble(**plain | restored)
 
 
 def fit(
@@ -238,32 +291,35 @@ def fit(
 ) -> Ensemble:
     """Fit an ensemble to observations.
 
-    n_h, d_h and the weight decay are those with the best R² in k-fold
+    The architecture and the weight decay are those with the best R² in k-fold
     cross-validation on the same observations. Each member is then trained
-    without one fifth of the rows in turn, the errors of the others weighted
-    at random (as in Rubin's Bayesian bootstrap, 1981): weights that vary as
-    the counts of a bootstrap do, without its loss of a third of the rows.
+    without one fifth of the rows in turn, the errors of the others weighted at
+    random (as in Rubin's Bayesian bootstrap, 1981). These weights vary as the
+    counts of a bootstrap do, without its loss of a third of the rows.
 
     Parameters
     ----------
     trials : Trials
-        Observations.
+        The observations; failed ones are left out.
     metric : str, optional
         What to predict; the trials' first metric by default.
-    n_members, n_folds : int
-        Networks in the ensemble, and parts of the cross-validation.
+    n_members : int
+        Number of networks in the ensemble.
+    n_folds : int
+        Number of parts into which cross-validation divides the rows.
     architectures : sequence of (n_h, d_h)
-        Numbers of hidden layers and of GELU units in each.
+        Numbers of hidden layers, and of GELU units in each, to choose from.
     weight_decays : sequence of float
-        L2 penalties on the weights, relative to the mean squared error of the
-        standardised metric.
+        L2 penalties on the weights to choose from, relative to the mean
+        squared error of the standardised metric.
     steps : int
-        Of full-batch Adam, its rate falling to zero along a half cosine.
+        Number of steps of full-batch Adam, whose rate falls to zero along half
+        a cosine.
     noise : float
         Variance of the metric between seeds of one configuration, if known
-        (`noise_variance`); it sets the ceiling of R².
+        (see `noise_variance`); it sets the ceiling of R².
     seed : int
-        Seed of folds, weights of the rows and initial weights.
+        Seed of the folds, the weights of the rows and the initial weights.
 
     Returns
     -------
@@ -274,55 +330,89 @@ def fit(
     ValueError
         For an unknown or constant metric, or fewer usable rows than twice
         the number of hyperparameters plus the number of folds.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3, 1]).chosen
+    {'n_h': 2, 'd_h': 32, 'weight_decay': 0.001}
     """
     metric, space = trials.named(metric), trials.space
     unit, y = observed(trials, metric, n_folds)
-    x = torch.as_tensor(unit, dtype=torch.float32)
     mean, std = y.mean(), y.std()
-    target = torch.as_tensor((y - mean) / std, dtype=torch.float32)
+    x, target = (torch.as_tensor(values, dtype=torch.float32) for values in (unit, (y - mean) / std))
     rng = np.random.default_rng(seed)
     # One generator of the initial weights, drawn from in a fixed order.
     generator = torch.Generator().manual_seed(int(rng.integers(2**32)))
+    train = functools.partial(_train, x, target, steps=steps, generator=generator)
 
     folds = rng.permutation(len(y)) % n_folds
-    seen = torch.as_tensor(np.array([folds != k for k in range(n_folds)]), dtype=torch.float32)
-    scores = {}
-    for n_h, d_h in architectures:
-        # All folds and weight decays of an architecture train as one batch.
-        decays = torch.tensor(weight_decays).repeat_interleave(n_folds)
-        networks = _train(x, target, seen.repeat(len(weight_decays), 1), n_h, d_h, decays, steps, generator)
-        predictions = _forward(networks, x).detach().reshape(len(weight_decays), n_folds, -1)
-        for decay, predicted in zip(weight_decays, predictions):
-            held_out = predicted.gather(0, torch.as_tensor(folds)[None])[0].numpy()
-            scores[n_h, d_h, decay] = _scores(target.numpy(), held_out)
-    selection = pd.DataFrame(scores).T.rename_axis(["n_h", "d_h", "weight_decay"])
+    selection = _selection(train, x, target, folds, architectures, weight_decays)
     n_h, d_h, decay = selection["r2"].idxmax()
 
     weights = rng.gamma(_SHAPE, size=(n_members, len(y)))
     weights[np.arange(n_members)[:, None] % _PARTS == rng.permutation(len(y)) % _PARTS] = 0
-    decays = torch.full((n_members,), decay)
-    row_weights = torch.as_tensor(weights, dtype=torch.float32)
-    networks = _train(x, target, row_weights, int(n_h), int(d_h), decays, steps, generator)
+    networks = train(weights, int(n_h), int(d_h), torch.full((n_members,), decay))
     members = [_member([p[k] for p in networks], mean, std, space) for k in range(n_members)]
-    predicted = _predict(members, unit)
-    left_out = np.where(weights == 0, predicted, np.nan)
+    left_out = np.where(weights == 0, _predict(members, unit), np.nan)
     held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
-    quality = {"ensemble": _scores(y, held_out)}
-    quality |= {f"member {k}": _scores(y, values) for k, values in enumerate(left_out)}
-    quality = pd.DataFrame(quality).T.astype({"n": int})
+    quality = {f"member {k}": _scores(y, values) for k, values in enumerate(left_out)}
+    quality = pd.DataFrame({"ensemble": _scores(y, held_out), **quality}).T.astype({"n": int})
     counts, ceiling = (len(y), len(trials) - len(y)), 1 - noise / y.var()
     maximize = trials.metrics[metric] == "maximize"
     return Ensemble(metric, space, members, quality, held_out, selection, *counts, ceiling, maximize)
 
 
+def _selection(train, x, target, folds, architectures, weight_decays) -> pd.DataFrame:
+    """Quality of each architecture and weight decay in cross-validation."""
+    n_folds, n_decays = folds.max() + 1, len(weight_decays)
+    seen = np.tile(folds != np.arange(n_folds)[:, None], (n_decays, 1))
+    decays = torch.tensor(weight_decays).repeat_interleave(n_folds)
+    scores = {}
+    for n_h, d_h in architectures:
+        # All folds and weight decays of an architecture train as one batch.
+        networks = train(seen, n_h, d_h, decays)
+        predictions = _forward(networks, x).detach().reshape(n_decays, n_folds, -1)
+        for decay, predicted in zip(weight_decays, predictions):
+            held_out = predicted.gather(0, torch.as_tensor(folds)[None])[0].numpy()
+            scores[n_h, d_h, decay] = _scores(target.numpy(), held_out)
+    return pd.DataFrame(scores).T.rename_axis(["n_h", "d_h", "weight_decay"])
+
+
 def observed(trials: Trials, metric: str, n_more: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """What can be learned from: unit-cube coordinates (n, d) and metric (n,) of the usable rows.
+    """Take from trials what a model learns from, and refuse what is too little.
+
+    Parameters
+    ----------
+    trials : Trials
+        The observations; failed ones are left out.
+    metric : str
+        Which metric to learn.
+    n_more : int
+        How many rows are needed beyond twice the number of hyperparameters.
+
+    Returns
+    -------
+    unit : ndarray, shape (n, d)
+        Unit-cube coordinates of the usable rows.
+    y : ndarray, shape (n,)
+        Their metric.
 
     Raises
     ------
     ValueError
-        For an unknown or constant metric, fewer usable rows than twice the
-        number of hyperparameters and `n_more`, or constants only.
+        For an unknown or constant metric, too few usable rows, or a space of
+        constants only.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> frame = pd.DataFrame({"x": [0.0, 0.5, 1.0], "score": [3.0, np.nan, 4.0]})
+    >>> unit, y = observed(readers.from_frame(frame, "score"), "score")
+    >>> unit.tolist(), y.tolist()
+    ([[0.0], [1.0]], [3.0, 4.0])
     """
     rows = trials.usable
     unit, y = spaces.to_unit(trials.space, rows), rows[trials.named(metric)].to_numpy(float)
@@ -352,8 +442,8 @@ def _scores(y: np.ndarray, predicted: np.ndarray) -> dict:
     return {"r2": 1 - residual, "low": low, "high": high, "spearman": spearmanr(y, predicted)[0], "n": len(y)}
 
 
-def _train(x, y, row_weights, n_h, d_h, decays, steps, generator) -> list[Tensor]:
-    """Train networks side by side, one a row of `row_weights`; weights and biases in turn."""
+def _train(x, y, row_weights, n_h, d_h, decays, *, steps, generator) -> list[Tensor]:
+    """Train networks side by side, one for each row of `row_weights`; weights and biases in turn."""
     n_networks, widths = len(row_weights), [x.shape[1]] + [d_h] * n_h + [1]
     parameters = []
     for fan_in, fan_out in itertools.pairwise(widths):
@@ -362,6 +452,7 @@ def _train(x, y, row_weights, n_h, d_h, decays, steps, generator) -> list[Tensor
     # Inputs centred to unit variance train faster; folded into the first
     # layer at the end, so that members take unit-cube coordinates.
     scaled = (x - 0.5) * 12**0.5
+    row_weights = torch.as_tensor(row_weights, dtype=torch.float32)
     row_weights = row_weights / row_weights.sum(1, keepdim=True)
     for p in parameters:
         p.requires_grad_()
@@ -374,29 +465,32 @@ def _train(x, y, row_weights, n_h, d_h, decays, steps, generator) -> list[Tensor
         (error + penalty).backward()
         optimizer.step()
         schedule.step()
-    first, bias = parameters[0].detach(), parameters[1].detach()
-    folded = first * 12**0.5
-    bias = bias - 0.5 * folded.sum(1, keepdim=True)
-    return [folded, bias, *(p.detach() for p in parameters[2:])]
+    first, bias, *others = (p.detach() for p in parameters)
+    first = first * 12**0.5
+    return [first, bias - 0.5 * first.sum(1, keepdim=True), *others]
 
 
 def _forward(parameters: list[Tensor], x: Tensor) -> Tensor:
     a = x.expand(len(parameters[0]), -1, -1)
-    for k in range(0, len(parameters), 2):
-        a = torch.baddbmm(parameters[k + 1], a, parameters[k])
-        a = nn.functional.gelu(a, approximate="tanh") if k + 2 < len(parameters) else a
-    return a.squeeze(2)
+    *hidden, (last, last_bias) = zip(parameters[::2], parameters[1::2])
+    for weights, bias in hidden:
+        a = nn.functional.gelu(torch.baddbmm(bias, a, weights), approximate="tanh")
+    return torch.baddbmm(last_bias, a, last).squeeze(2)
 
 
 def _member(parameters: list[Tensor], mean: float, std: float, space: ConfigurationSpace) -> nn.Sequential:
-    layers = [(w.T.double().contiguous(), b[0].double()) for w, b in zip(parameters[::2], parameters[1::2])]
-    weights, bias = layers[-1]
-    return _module([*layers[:-1], (weights * std, bias * std + mean)], space)
+    """One of the networks that were trained, as a module that predicts the metric in its own units."""
+    *hidden, weights, bias = [p.double() for p in parameters]
+    in_units = [*hidden, weights * std, bias * std + mean]
+    # The weights of a linear module are transposed; its bias is a row without a batch.
+    turned = [p[0] if k % 2 else p.T.contiguous() for k, p in enumerate(in_units)]
+    return _module(turned, space)
 
 
-def _module(layers: list[tuple[Tensor, Tensor]], space: ConfigurationSpace) -> nn.Sequential:
+def _module(parameters: list[Tensor], space: ConfigurationSpace) -> nn.Sequential:
+    """The member that has these weights and biases, in turn."""
     modules = []
-    for weights, bias in layers:
+    for weights, bias in zip(parameters[::2], parameters[1::2]):
         linear = nn.Linear(*reversed(weights.shape), dtype=torch.float64)
         linear.weight.data, linear.bias.data = weights, bias
         # Deep SHAP needs every activation to be a module of its own.
@@ -419,7 +513,26 @@ class _Settled(nn.Module):
 
 
 def r2_interval(y: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Bounds of the 90 % interval of R², by bootstrap over rows; NaN predictions are left out."""
+    """Bounds of the 90 % interval of R², by bootstrap over rows.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n,)
+        What was observed.
+    predicted : ndarray, shape (n,)
+        What was predicted; rows where it is NaN are left out.
+
+    Returns
+    -------
+    low, high : float
+
+    Examples
+    --------
+    >>> y = np.linspace(0, 1, 100)
+    >>> low, high = r2_interval(y, y + 0.1 * np.sin(50 * y))
+    >>> round(float(low), 2), round(float(high), 2)
+    (0.93, 0.95)
+    """
     known = ~np.isnan(predicted)
 
     def r2(y, predicted):
@@ -438,12 +551,18 @@ def noise_variance(repeats: pd.DataFrame, metric: str) -> float:
         Observations in which every configuration (``index``) stands several
         times; see `Experiment.repeats`.
     metric : str
-        A column of them.
+        Which of its columns to look at.
 
     Returns
     -------
     float
+        NaN where no configuration stands there twice.
+
+    Examples
+    --------
+    >>> noise_variance(pd.DataFrame({"loss": [1.0, 3.0, 5.0]}, pd.Index([0, 0, 1], name="index")), "loss")
+    2.0
     """
     groups = repeats.groupby(level="index")[metric]
     freedom = groups.count() - 1
-    return float((groups.var(ddof=1) * freedom).sum() / freedom.sum()) if freedom.sum() > 0 else float("nan")
+    return float((groups.var() * freedom).sum(min_count=1) / freedom.sum())

@@ -25,8 +25,6 @@ from ConfigSpace import ConfigurationSpace
 from ubalkit import files
 from ubalkit import space as spaces
 
-__all__ = ["Trials", "checked", "read", "write", "Merged", "merge", "read_chunks", "write_chunk", "ranges"]
-
 
 @dataclass(frozen=True)
 class Trials:

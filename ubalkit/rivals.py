@@ -1,13 +1,13 @@
 """Importance: how much each hyperparameter matters overall, by every method in use, in one table.
 
 All methods see the same observations, in unit-cube coordinates, so that
-importance is measured under the sampling distribution: in raw units a forest's
-fANOVA counts a log-scaled hyperparameter by its largest values alone. A
-category is ordered, at its coordinate.
+importance is measured under the distribution that random search draws from. In
+raw units a forest's fANOVA would count a log-scaled hyperparameter by its
+largest values alone. A choice is ordered, at its coordinate.
 
-They measure different things, which is often why they disagree. fANOVA: own
-effects. MDI, permutation, TreeSHAP and N-RReliefF: own effects and
-interactions. PED-ANOVA: what sets the best configurations apart.
+The methods measure different things, which is often why they disagree. fANOVA
+counts own effects only; MDI, permutation, TreeSHAP and N-RReliefF count
+interactions too; PED-ANOVA asks what sets the best configurations apart.
 """
 
 import contextlib
@@ -21,72 +21,110 @@ from ubalkit import metamodel
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
 
-__all__ = ["METHODS", "fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap", "compare"]
-__all__ += ["quiet"]
+__all__ = ["fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap"]
+__all__ += ["METHODS", "compare", "quiet"]
 
 
 def fanova(trials: Trials, metric: str | None = None, *, n_trees: int = 24, seed: int = 0) -> pd.Series:
-    """Functional ANOVA of a random forest (Hutter et al., 2014), Optuna's.
+    """Functional ANOVA of a random forest (Hutter et al., 2014), as Optuna computes it.
 
     Parameters
     ----------
     trials : Trials
-        Observations.
+        The observations.
     metric : str, optional
         What to explain; the trials' first metric by default.
     n_trees : int
-        Optuna's default is 64. The time, the longest of all methods here,
-        grows with it, and faster than the rows: half a second a tree for 1000.
+        Number of trees; Optuna's default is 64. The time, the longest of all
+        methods here, grows with it, and faster than the rows: half a second a
+        tree for 1000 rows.
     seed : int
-        Of the forest.
+        Seed of the forest.
 
     Returns
     -------
     Series, shape (d,)
-        Index: hyperparameter, in the space's order. Share of the forest's
-        variance that its own effect explains, in [0, 1]; the rest of the
+        By hyperparameter, in the space's order: the share of the forest's
+        variance that its own effect explains, between 0 and 1. The rest of the
         variance is interaction.
 
     Raises
     ------
     ValueError
-        For an unknown, constant or not finite metric, or fewer usable rows
-        than twice the number of hyperparameters; as do all methods here.
+        For an unknown or constant metric, or fewer usable rows than twice the
+        number of hyperparameters; as do all methods here.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> fanova(trials, n_trees=4).round(1).to_dict()
+    {'x': 0.7, 'y': 0.2}
     """
-    evaluator = "FanovaImportanceEvaluator"
-    return _by_optuna("fANOVA", evaluator, trials, metric, n_trees=n_trees, seed=seed)
+    return _by_optuna("fANOVA", "FanovaImportanceEvaluator", trials, metric, n_trees=n_trees, seed=seed)
 
 
 def ped_anova(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
-    """PED-ANOVA (Watanabe et al., 2023), Optuna's; parameters and errors as `fanova`'s.
+    """PED-ANOVA (Watanabe et al., 2023), as Optuna computes it.
 
-    How far the density of each hyperparameter's values among the best tenth of
-    the rows is from that among all rows. What the best have in common need not
-    be what the worst have: the negated metric has other importances.
+    It asks how far the density of each hyperparameter's values among the best
+    tenth of the rows is from that among all rows. What the best have in common
+    need not be what the worst have: the negated metric has other importances.
 
     Parameters
     ----------
+    trials : Trials
+        The observations.
+    metric : str, optional
+        What to explain; the trials' first metric by default.
     seed : int
-        Not used: nothing is random.
+        Not used, as nothing is random; all methods take it.
 
     Returns
     -------
     Series, shape (d,)
-        Pearson divergence of the two densities, times the squared share of
-        the rows that are the best; not negative.
+        By hyperparameter: the Pearson divergence of the two densities, times
+        the squared share of the rows that are the best; not negative.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> ped_anova(trials).idxmax()
+    'x'
     """
     return _by_optuna("PED-ANOVA", "PedAnovaImportanceEvaluator", trials, metric)
 
 
 def mdi(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
-    """Mean decrease of impurity (Breiman, 2001), Optuna's; parameters and errors as `fanova`'s.
+    """Mean decrease of impurity (Breiman, 2001), as Optuna computes it.
+
+    Parameters
+    ----------
+    trials : Trials
+        The observations.
+    metric : str, optional
+        What to explain; the trials' first metric by default.
+    seed : int
+        Seed of the forest.
 
     Returns
     -------
     Series, shape (d,)
-        Share of the fall of the squared error at splits on the hyperparameter,
-        in [0, 1], in a forest of 64 trees grown down to single rows: fitted to
-        noise, and so never quite zero.
+        By hyperparameter, between 0 and 1: the share of the fall of the
+        squared error that comes at splits on it, in a forest of 64 trees. They
+        are grown down to single rows, and so fitted to noise too: no share is
+        quite zero.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> mdi(trials).round(1).to_dict()
+    {'x': 0.8, 'y': 0.2}
     """
     return _by_optuna("MDI", "MeanDecreaseImpurityImportanceEvaluator", trials, metric, seed=seed)
 
@@ -106,26 +144,41 @@ def n_rrelieff(
     in the metric too. With d_A = |u_A - u'_A| and d_C = |y - y'| / range(y),
     averaged over every row (none is drawn) and its nearest neighbours in
     Σ_A d_A (the earlier row if equally near), the weight is
-    W_A = E[d_C d_A] / E[d_C] - E[(1 - d_C) d_A] / E[1 - d_C]. `compare`
-    normalises. Parameters and errors otherwise as `fanova`'s.
+    W_A = E[d_C d_A] / E[d_C] - E[(1 - d_C) d_A] / E[1 - d_C]. It is `compare`
+    that normalises.
 
     Parameters
     ----------
+    trials : Trials
+        The observations.
+    metric : str, optional
+        What to explain; the trials' first metric by default.
     n_neighbors : int
-        All other rows if there are fewer. It and `sigma` are the defaults of
-        CORElearn, Robnik-Šikonja's own software.
+        Number of neighbours; all other rows if there are fewer. This default
+        and that of `sigma` are those of CORElearn, Robnik-Šikonja's own
+        software.
     sigma : float or None
-        The neighbour of rank r counts exp(-(r / sigma)²); all equally if None.
+        The neighbour of rank r counts exp(-(r / sigma)²); all count alike if
+        it is None.
     signed : bool
-        Whether to keep weights below zero, of hyperparameters that vary most
-        where the metric does not, as unimportant ones do; else they are zero.
+        Whether to keep weights below zero rather than make them zero.
+        Hyperparameters have them that vary most where the metric does not, as
+        unimportant ones do.
     seed : int
-        Not used: nothing is random.
+        Not used, as nothing is random; all methods take it.
 
     Returns
     -------
     Series, shape (d,)
-        In [0, 1]; signed in [-1, 1].
+        By hyperparameter, between 0 and 1; signed, between -1 and 1.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> n_rrelieff(trials).round(2).to_dict()
+    {'x': 0.09, 'y': 0.01}
     """
     from scipy.spatial.distance import cdist
 
@@ -146,16 +199,35 @@ def n_rrelieff(
 
 
 def permutation(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
-    """Permutation importance of random forests (Breiman, 2001); parameters and errors as `fanova`'s.
+    """Permutation importance of random forests (Breiman, 2001).
 
-    Each fifth of the rows is predicted by a forest grown on the others, of
-    100 trees with leaves of at least three rows; five permutations of a column.
+    Each fifth of the rows is predicted by a forest that was grown on the
+    others: 100 trees with leaves of at least three rows. Then each column is
+    permuted, five times.
+
+    Parameters
+    ----------
+    trials : Trials
+        The observations.
+    metric : str, optional
+        What to explain; the trials' first metric by default.
+    seed : int
+        Seed of the fifths, the forests and the permutations.
 
     Returns
     -------
     Series, shape (d,)
-        How much the squared error of these predictions grows when the column
-        is permuted, in squared units of the metric; zero where it falls.
+        By hyperparameter: how much the squared error of these predictions
+        grows when its column is permuted, in squared units of the metric; zero
+        where it falls.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> permutation(trials).round(1).to_dict()
+    {'x': 0.7, 'y': 0.1}
     """
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import KFold
@@ -171,13 +243,31 @@ def permutation(trials: Trials, metric: str | None = None, *, seed: int = 0) -> 
 
 
 def tree_shap(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd.Series:
-    """TreeSHAP (Lundberg et al., 2020) of a random forest; parameters and errors as `fanova`'s.
+    """TreeSHAP (Lundberg et al., 2020) of a random forest.
+
+    Parameters
+    ----------
+    trials : Trials
+        The observations.
+    metric : str, optional
+        What to explain; the trials' first metric by default.
+    seed : int
+        Seed of the forest.
 
     Returns
     -------
     Series, shape (d,)
-        Mean |SHAP| over the rows, in units of the metric, of a forest grown on
-        them, of 100 trees with leaves of at least three rows.
+        By hyperparameter: the mean |SHAP| over the rows, in units of the
+        metric, of a forest that was grown on them. It has 100 trees with
+        leaves of at least three rows.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> tree_shap(trials).round(1).to_dict()
+    {'x': 0.5, 'y': 0.2}
     """
     import shap
 
@@ -205,35 +295,46 @@ def compare(
     methods: Mapping[str, Callable[..., pd.Series]] = METHODS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Shares of importance by every method, on the same observations.
+    """Compare every method's shares of importance, on the same observations.
 
     Parameters
     ----------
-    trials, metric
-        As for `fanova`.
+    trials : Trials
+        The observations.
+    metric : str, optional
+        What to explain; the trials' first metric by default.
     ours : mapping of name to Series, optional
-        Importances by hyperparameter from elsewhere; the first columns.
+        Importances by hyperparameter from elsewhere; they become the first
+        columns.
     methods : mapping of name to function
-        Called as ``function(trials, metric, seed=seed)``.
+        The methods to add. Each is called as ``method(trials, metric,
+        seed=seed)``.
     seed : int
         Seed of the forests.
 
     Returns
     -------
     DataFrame
-        Index: hyperparameter, the first column's largest share first. A column
-        a method, adding up to one: importances below zero count as zero, and
-        the column is NaN where none is above.
+        A row for each hyperparameter, the first column's largest share first.
+        A column for each method, adding up to one: importances below zero
+        count as zero, and the column is NaN where none is above.
 
     Raises
     ------
     ValueError
         As `fanova`.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> compare(trials, methods={"MDI": mdi, "TreeSHAP": tree_shap}).round(1).to_dict()
+    {'MDI': {'x': 0.8, 'y': 0.2}, 'TreeSHAP': {'x': 0.7, 'y': 0.3}}
     """
-    names, *_ = _observed(trials, metric)
     columns = dict(ours or {})
     columns |= {name: method(trials, metric, seed=seed) for name, method in methods.items()}
-    index = pd.Index(names, name="hyperparameter")
+    index = pd.Index(spaces.varied(trials.space), name="hyperparameter")
     frame = pd.DataFrame({name: weights.reindex(index) for name, weights in columns.items()}).clip(lower=0)
     shares = frame / frame.sum().replace(0, np.nan)
     return shares.sort_values(shares.columns[0], ascending=False, kind="stable")
@@ -271,7 +372,14 @@ def _by_optuna(method, evaluator, trials, metric, **settings) -> pd.Series:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna says nothing inside but what is wrong."""
+    """Keep Optuna from saying anything but what is wrong, in a ``with`` statement.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> with quiet():
+    ...     study = optuna.create_study()
+    """
     import optuna
 
     verbosity = optuna.logging.get_verbosity()

@@ -1,7 +1,7 @@
 """Attribution: how much each hyperparameter moves a meta-model's prediction.
 
-Deep SHAP (Lundberg and Lee, 2017), as in the paper's Section 3, on every
-member of an ensemble; SHAP values are linear in the output, so that the mean
+Deep SHAP (Lundberg and Lee, 2017) is computed for each member of an ensemble,
+as in Section 3 of the paper. SHAP values are linear in the output, so the mean
 of the members' values is the attribution of the ensemble, and their spread
 says how sure it is.
 """
@@ -25,22 +25,38 @@ __all__ = ["Attribution", "deep_shap", "agreement"]
 class Attribution:
     """SHAP values of an ensemble at configurations, in units of the metric.
 
+    `deep_shap` makes it, and `effects.Decomposition.shap`.
+
     Attributes
     ----------
     ensemble : Ensemble
-        What is explained; its `quality` says how far to believe it.
+        What is explained; its `trust` says how far to believe it.
     table : DataFrame
-        The configurations explained, n rows.
+        The n configurations explained.
     names : list of str
         The d hyperparameters.
     unit : ndarray, shape (n, d)
         Unit-cube coordinates of the configurations.
     member_values : ndarray, shape (n_members, n, d)
+        The SHAP values of each member.
     base_values : ndarray, shape (n_members,)
-        Each member's mean prediction over the background.
+        The mean prediction of each member over its background. A prediction is
+        this and the SHAP values together.
     random : bool
-        Whether the configurations are a random sample rather than spread
-        evenly, so that their choice adds to the uncertainty.
+        Whether the configurations are a random sample, whose choice adds to
+        the uncertainty, rather than spread evenly.
+
+    Examples
+    --------
+    >>> from ubalkit import metamodel, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> found = deep_shap(ensemble, trials.usable)
+    >>> found.importance()["importance"].round(1).to_dict()
+    {'x': 0.7, 'y': 0.2}
+    >>> found.curves().groupby("hyperparameter")["size"].max().round(1).to_dict()
+    {'x': 1.2, 'y': 0.4}
     """
 
     ensemble: Ensemble
@@ -62,7 +78,20 @@ class Attribution:
         return self.member_values.mean(0)
 
     def importance_estimate(self, *, n_resamples: int = 500, seed: int = 0) -> uncertainty.Estimate:
-        """Mean absolute SHAP values, (d,) in the order of `names`, with intervals and replicates."""
+        """Mean absolute SHAP values in the order of `names`, with their intervals and replicates.
+
+        Parameters
+        ----------
+        n_resamples : int
+            Number of replicates; with 0 there are no intervals.
+        seed : int
+            Seed of the replicates.
+
+        Returns
+        -------
+        Estimate
+            Of shape (d,).
+        """
 
         def sizes(values, weights):
             return weights @ np.abs(values)
@@ -71,14 +100,14 @@ class Attribution:
         return uncertainty.estimate(sizes, self.member_values, nonnegative=True, **settings)
 
     def importance(self) -> pd.DataFrame:
-        """Mean absolute SHAP value of each hyperparameter, most important first.
+        """The hyperparameters by their mean absolute SHAP value, most important first.
 
         Returns
         -------
         DataFrame
-            ``importance`` of the ensemble; ``low`` and ``high``, the bounds of
-            its 90 % interval (see `ubalkit.uncertainty`); ``peak``, the
-            largest running mean of the absolute SHAP values; ``rank``.
+            ``importance``, with ``low`` and ``high``, the bounds of its 90 %
+            interval (see `ubalkit.uncertainty`); ``peak``, the largest running
+            mean of the absolute SHAP values; and ``rank``.
         """
         columns = self.importance_estimate().columns("importance")
         frame = pd.DataFrame(columns, index=pd.Index(self.names, name="hyperparameter"))
@@ -88,21 +117,22 @@ class Attribution:
         return frame
 
     def running(self, name: str, n_grid: int = 41, bandwidth: float = 0.05) -> uncertainty.Estimate:
-        """Running means along a hyperparameter's range of its SHAP values and of their absolute values.
+        """Running means along a hyperparameter's range, of its SHAP values and of their absolute values.
 
         Parameters
         ----------
         name : str
+            Which hyperparameter; only configurations in which it is active
+            count.
         n_grid : int
-            Points along the range.
+            Number of points along the range.
         bandwidth : float
             Standard deviation of the Gaussian window, as a share of the range.
 
         Returns
         -------
         Estimate
-            Of shape (2, n_grid); over the configurations in which it is
-            active.
+            Of shape (2, n_grid): the SHAP values first.
         """
         j, grid = self.names.index(name), np.linspace(0, 1, n_grid)
         window = np.exp(-0.5 * ((grid[:, None] - self.unit[:, j]) / bandwidth) ** 2)
@@ -118,14 +148,22 @@ class Attribution:
         )
 
     def curves(self, n_grid: int = 41, bandwidth: float = 0.05) -> pd.DataFrame:
-        """The running means of all hyperparameters; see `running`.
+        """The running means along the range of every hyperparameter; see `running`.
+
+        Parameters
+        ----------
+        n_grid : int
+            Number of points along each range.
+        bandwidth : float
+            Standard deviation of the Gaussian window, as a share of the range.
 
         Returns
         -------
         DataFrame
-            A row a point: ``hyperparameter``, ``unit``, ``value``; ``mean`` of
-            the SHAP values with the bounds of its 90 % interval, ``low`` and
-            ``high``; ``size``, the running mean of their absolute values.
+            A row for each point: ``hyperparameter``, ``unit`` and ``value``
+            say where it is; ``mean`` is that of the SHAP values, with the
+            bounds of its 90 % interval, ``low`` and ``high``; ``size`` is the
+            running mean of their absolute values.
         """
         grid = np.linspace(0, 1, n_grid)
         frames = []
@@ -138,12 +176,13 @@ class Attribution:
         return pd.concat(frames, ignore_index=True)
 
     def explanation(self):
-        """The values as a `shap.Explanation`, for the plots of shap; data in unit-cube coordinates.
+        """The values as a `shap.Explanation`, for the plots of shap.
 
         Returns
         -------
         shap.Explanation
-            Of n rows; what is displayed are the values of the hyperparameters.
+            Its data are unit-cube coordinates; what is displayed are the
+            values of the hyperparameters.
         """
         import shap
 
@@ -152,7 +191,7 @@ class Attribution:
         return shap.Explanation(self.values, base, self.unit, display_data=shown, feature_names=self.names)
 
     def save(self, path: Path) -> None:
-        """Write a NumPy archive: ``member_values``, ``base_values``, ``unit``, and ``index`` of the table."""
+        """Write a NumPy archive of ``member_values``, ``base_values``, ``unit`` and the table's ``index``."""
         arrays = {"member_values": self.member_values, "base_values": self.base_values, "unit": self.unit}
         np.savez_compressed(path, index=self.table.index, **arrays)
 
@@ -165,14 +204,15 @@ def deep_shap(
     Parameters
     ----------
     ensemble : Ensemble
+        What to explain.
     table : DataFrame
-        Configurations: `Trials.usable`, for example.
+        The configurations, `Trials.usable` for example.
     n_background : int
-        Scrambled Sobol' points of the sampling distribution, the reference
-        that predictions are compared with; not training rows. Each member
-        has its own, so that its spread holds their error too.
+        Number of points that predictions are compared with. They are scrambled
+        Sobol' points of the space, not training rows; each member has its own,
+        so that its spread holds their error too.
     seed : int
-        Of the background.
+        Seed of these points.
     tolerance : float
         Largest error of additivity allowed, as a share of the standard
         deviation of the predictions.
@@ -188,6 +228,17 @@ def deep_shap(
         `metamodel.Ensemble.trust`), or the space has conditions.
     ArithmeticError
         If base value and SHAP values do not add up to a prediction.
+
+    Examples
+    --------
+    >>> from ubalkit import metamodel, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> found = deep_shap(ensemble, trials.usable.head(4))
+    >>> added = found.base_values.mean() + found.values.sum(1)
+    >>> bool(np.allclose(added, ensemble.predict(found.table)))
+    True
     """
     import shap  # takes seconds to import, and only this needs it
 
@@ -202,7 +253,6 @@ def deep_shap(
     values, base = [], []
     for member, points in zip(ensemble.members, uncertainty.backgrounds(ensemble, n_background, seed)):
         background = torch.as_tensor(points)
-        member.requires_grad_(False)
         with warnings.catch_warnings():
             # shap's hooks meet tensors that need no gradient, as they should.
             warnings.simplefilter("ignore", UserWarning)
@@ -222,24 +272,37 @@ def deep_shap(
 
 
 def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
-    """How far one attribution is from another of the same configurations.
+    """Tell how far one attribution is from another of the same configurations.
 
     Parameters
     ----------
-    approximate, exact : Attribution
+    approximate : Attribution
+        What is judged.
+    exact : Attribution
+        What it is compared with.
 
     Returns
     -------
     DataFrame
-        Index: hyperparameter, in the exact order of importance, then ``all``.
-        ``error``: mean absolute difference, over the mean absolute exact
-        value; ``ratio``: mean absolute value over that of the exact ones;
-        ``signs``: share of the points of the running mean at which both have
-        the same sign; each with ``…_low`` and ``…_high``, its 90 % interval.
-        ``rank`` and ``exact_rank`` of the importance.
+        A row for each hyperparameter, in the exact order of importance, and
+        one for ``all``. ``error`` is the mean absolute difference over the
+        mean absolute exact value; ``ratio`` is the mean absolute value over
+        that of the exact ones; ``signs`` is the share of the points of the
+        running mean at which both have the same sign. Each of these has a 90 %
+        interval, in columns that end in ``_low`` and ``_high``. ``rank`` and
+        ``exact_rank`` are those of the importance.
+
+    Examples
+    --------
+    >>> from ubalkit import effects, metamodel, readers
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> exact = effects.decompose(ensemble, trials.usable).shap()
+    >>> agreement(deep_shap(ensemble, trials.usable), exact).loc["all", ["ratio", "signs"]].round(1).tolist()
+    [1.0, 1.0]
     """
     assert np.array_equal(approximate.unit, exact.unit), "two attributions of different configurations"
-    names = [*exact.names, "all"]
 
     def sizes(both, weights):
         first, second = both[:, 0], both[:, 1]
@@ -248,20 +311,18 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
         # Of a hyperparameter that does nothing there is no relative error.
         return np.stack([error, size]) / np.where(exact_size > 0, exact_size, np.nan)
 
+    def signs(attribution):
+        return np.sign([attribution.running(name).draws[:, 0] for name in exact.names])
+
     # Member by member: both were drawn from the same observations.
     both = np.stack([approximate.member_values, exact.member_values], axis=2)
     found = uncertainty.estimate(sizes, both, nonnegative=True, resample_rows=exact.random)
-    columns = found.columns_of(["error", "ratio"])
-
-    def alike(one, two):
-        """At which share of the points two running means have the same sign; first the ensemble's."""
-        return (np.sign(one.draws[:, 0]) == np.sign(two.draws[:, 0])).mean(1)
-
     # Replicate k of both running means is of the same member and rows.
-    signs = np.array([alike(approximate.running(name), exact.running(name)) for name in exact.names])
-    signs = np.concatenate([signs, signs.mean(0, keepdims=True)])
-    low, high = uncertainty.interval(signs[:, 0], signs[:, 1:].T, n_members=len(exact.member_values))
-    columns |= {"signs": signs[:, 0], "signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
-    frame = pd.DataFrame(columns, index=pd.Index(names, name="hyperparameter"))
+    alike = (signs(approximate) == signs(exact)).mean(2)
+    alike = np.vstack([alike, alike.mean(0)]).T
+    low, high = uncertainty.interval(alike[0], alike[1:], n_members=len(exact.member_values))
+    columns = found.columns_of(["error", "ratio"]) | {"signs": alike[0]}
+    columns |= {"signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
+    frame = pd.DataFrame(columns, index=pd.Index([*exact.names, "all"], name="hyperparameter"))
     frame["rank"], frame["exact_rank"] = (a.importance()["rank"] for a in (approximate, exact))
     return frame.loc[[*exact.importance().index, "all"]]

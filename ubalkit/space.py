@@ -1,14 +1,14 @@
 """Hyperparameter spaces, on ConfigSpace, and their unit-cube coordinates.
 
 A space is a `ConfigSpace.ConfigurationSpace`. Everything that measures
-importance does so in unit-cube coordinates u in [0, 1]^d, in which the
-sampling distribution is uniform: a log-scaled hyperparameter is uniform in
-its logarithm there, an integer or a choice owns an interval as long as it is
-probable. Constants have no coordinate.
+importance works in unit-cube coordinates u in [0, 1]^d, one for each
+hyperparameter that varies. Random search is uniform in them: a log-scaled
+hyperparameter is spread by its logarithm, and each integer or choice owns an
+interval as long as it is probable. Constants have no coordinate.
 
 A hyperparameter that a condition switches off is missing (NaN or None) in a
-table. In the unit cube it stands at its default there, whatever its coordinate
-is, so that no prediction depends on it where it is not in force.
+table. In the unit cube it stands at its default, so that no prediction depends
+on it where it is not in force.
 """
 
 import copy
@@ -37,31 +37,46 @@ _PATIENCE = 1000
 
 
 def names(space: ConfigurationSpace) -> list[str]:
-    """Names of all hyperparameters, in the order of the table's columns."""
+    """Names of all hyperparameters, in the order of the table's columns.
+
+    ConfigSpace itself sorts by name; a hyperparameter whose ``meta`` has a
+    ``position`` stands there instead.
+
+    Examples
+    --------
+    >>> names(ConfigurationSpace({"units": (16, 512), "rate": (0.0, 1.0), "layers": 3}))
+    ['layers', 'rate', 'units']
+    """
     return sorted(space, key=lambda name: (space[name].meta or {}).get("position", len(space)))
 
 
 def varied(space: ConfigurationSpace) -> list[str]:
-    """Names of the hyperparameters that are not constants: the axes of the unit cube."""
+    """Names of the hyperparameters that are not constants: the axes of the unit cube, in their order.
+
+    Examples
+    --------
+    >>> varied(ConfigurationSpace({"units": (16, 512), "rate": (0.0, 1.0), "layers": 3}))
+    ['rate', 'units']
+    """
     return [name for name in names(space) if not isinstance(space[name], Constant)]
 
 
 def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.DataFrame:
-    """Configurations by their index: each a pure function of (space, seed, index).
+    """Draw configurations by their index: each depends on the space, the seed and its index alone.
 
     Parameters
     ----------
     space : ConfigurationSpace
+        Where to draw from. What a forbidden clause forbids is drawn again.
     seed : int
-        Not negative.
+        Seed of the whole sequence of configurations, not negative.
     indices : sequence of int
-        Not negative.
+        Which configurations of the sequence to draw; none is negative.
 
     Returns
     -------
     DataFrame
-        Columns: the hyperparameters. Index: `indices`, named ``index``. What
-        a forbidden clause forbids is drawn again.
+        A row for each index, a column for each hyperparameter.
 
     Raises
     ------
@@ -89,24 +104,31 @@ def sample(space: ConfigurationSpace, seed: int, indices: Sequence[int]) -> pd.D
 
 
 def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
-    """Configurations at given unit-cube coordinates.
+    """Turn unit-cube coordinates into configurations.
 
     Parameters
     ----------
+    space : ConfigurationSpace
+        Where the configurations lie.
     unit : ndarray, shape (n, d)
-        In [0, 1), columns in the order of `varied`.
+        Coordinates in [0, 1), columns in the order of `varied`.
 
     Returns
     -------
-    DataFrame, n rows
+    DataFrame
+        A row for each point, a column for each hyperparameter.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"kind": ["a", "b"], "units": (1, 10)})
+    >>> from_unit(space, np.array([[0.2, 0.0], [0.9, 0.99]])).to_dict("list")
+    {'kind': ['a', 'b'], 'units': [1, 10]}
     """
-    columns = dict.fromkeys(names(space))
-    for name in columns:
-        hp = space[name]
-        if isinstance(hp, Constant):
-            columns[name] = [hp.value] * len(unit)
-    for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
-        columns[name] = _to_value(space[name], u)
+    coordinates = dict(zip(varied(space), np.asarray(unit, dtype=float).T))
+    columns = {
+        name: _to_value(space[name], coordinates[name]) if name in coordinates else space[name].value
+        for name in names(space)
+    }
     table = pd.DataFrame(columns, range(len(unit)))
     on = _vectors(space, unit)[1] if space.conditions else {}
     for name in on:
@@ -118,21 +140,37 @@ def from_unit(space: ConfigurationSpace, unit: np.ndarray) -> pd.DataFrame:
 
 
 def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
-    """Unit-cube coordinates of configurations; a category's is the middle of its share.
+    """Turn configurations into unit-cube coordinates.
+
+    Parameters
+    ----------
+    space : ConfigurationSpace
+        Where the configurations lie.
+    table : DataFrame
+        A row for each configuration; columns beside the hyperparameters are
+        not looked at.
 
     Returns
     -------
     ndarray, shape (n, d)
-        Columns in the order of `varied`; see `settled` for what is not active.
+        Columns in the order of `varied`. A choice stands in the middle of its
+        share, a hyperparameter that is not active at its default.
 
     Raises
     ------
     ValueError
-        If a column is missing, a value lies outside the space, or one is
-        missing that is active.
+        If a column is missing, a value lies outside the space, or a
+        hyperparameter that is active has no value.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"kind": ["a", "b"], "units": (1, 10)})
+    >>> to_unit(space, pd.DataFrame({"units": [1, 10], "kind": ["a", "b"]})).round(2).tolist()
+    [[0.25, 0.05], [0.75, 0.95]]
     """
-    columns, absent = [], []
-    for name in varied(space):
+    unit = np.empty((len(table), len(varied(space))))
+    absent = np.zeros(unit.shape, bool)
+    for k, name in enumerate(varied(space)):
         if name not in table:
             raise ValueError(f"The table has no column {name!r}; it has {', '.join(map(str, table)):.200}.")
         hp, values = space[name], table[name]
@@ -148,11 +186,7 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
         wrong = table[name].to_numpy()[~right]
         if len(wrong):
             raise _outside(hp, wrong[0])
-        columns.append(coordinate(hp, values))
-        absent.append(missing)
-    if not columns:
-        return np.empty((len(table), 0))
-    unit, absent = np.column_stack(columns).astype(float), np.column_stack(absent)
+        unit[:, k], absent[:, k] = coordinate(hp, values), missing
     if absent.any() and (wrong := absent & active(space, unit)).any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(f"Row {table.index[row]} has no {varied(space)[column]}, which is active there.")
@@ -160,23 +194,59 @@ def to_unit(space: ConfigurationSpace, table: pd.DataFrame) -> np.ndarray:
 
 
 def active(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
-    """Which hyperparameters the conditions leave in force at unit-cube coordinates; (n, d) of bool."""
-    if not space.conditions:
-        return np.ones(np.shape(unit), bool)
+    """Tell where the conditions leave each hyperparameter in force.
+
+    Parameters
+    ----------
+    space : ConfigurationSpace
+        Where the configurations lie.
+    unit : ndarray, shape (n, d)
+        Their unit-cube coordinates.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, d)
+
+    Examples
+    --------
+    >>> from ConfigSpace import EqualsCondition
+    >>> space = ConfigurationSpace({"kind": ["adam", "sgd"], "momentum": (0.0, 1.0)})
+    >>> space.add(EqualsCondition(space["momentum"], space["kind"], "sgd"))
+    >>> active(space, np.array([[0.1, 0.3], [0.9, 0.3]])).tolist()
+    [[True, False], [True, True]]
+    """
     on = _vectors(space, unit)[1]
     return np.column_stack([on[name] for name in varied(space)])
 
 
 def settled(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
-    """Unit-cube coordinates in which what is not active stands at its default; (n, d)."""
+    """Move what is not active to its default, in unit-cube coordinates of shape (n, d).
+
+    Examples
+    --------
+    >>> from ConfigSpace import EqualsCondition
+    >>> space = ConfigurationSpace({"kind": ["adam", "sgd"], "momentum": (0.0, 1.0)})
+    >>> space.add(EqualsCondition(space["momentum"], space["kind"], "sgd"))
+    >>> settled(space, np.array([[0.1, 0.3], [0.9, 0.3]])).tolist()
+    [[0.1, 0.5], [0.9, 0.3]]
+    """
     if not space.conditions:
         return unit
-    default = [coordinate(hp, [hp.default_value])[0] for hp in map(space.__getitem__, varied(space))]
+    default = [coordinate(space[name], [space[name].default_value])[0] for name in varied(space)]
     return np.where(active(space, unit), unit, default)
 
 
 def legal(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
-    """Which configurations no forbidden clause forbids; (n,) of bool."""
+    """Tell which configurations, given by unit-cube coordinates, no forbidden clause forbids.
+
+    Examples
+    --------
+    >>> from ConfigSpace import ForbiddenEqualsClause
+    >>> space = ConfigurationSpace({"kind": ["adam", "sgd"]})
+    >>> space.add(ForbiddenEqualsClause(space["kind"], "sgd"))
+    >>> legal(space, np.array([[0.1], [0.9]])).tolist()
+    [True, False]
+    """
     if not space.forbidden_clauses:
         return np.ones(len(unit), bool)
     vectors = _vectors(space, unit)[0]
@@ -184,7 +254,18 @@ def legal(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
 
 
 def bound(space: ConfigurationSpace) -> set[str]:
-    """Names of those that conditions or forbidden clauses speak of: their ranges cannot be narrowed."""
+    """Names of the hyperparameters that a condition or a forbidden clause speaks of.
+
+    What they may be decides about others, so their ranges cannot be narrowed.
+
+    Examples
+    --------
+    >>> from ConfigSpace import EqualsCondition
+    >>> space = ConfigurationSpace({"kind": ["adam", "sgd"], "momentum": (0.0, 1.0)})
+    >>> space.add(EqualsCondition(space["momentum"], space["kind"], "sgd"))
+    >>> bound(space)
+    {'kind'}
+    """
     parents = {parent.name for name in space for parent in space.parents_of[name]}
     clauses = [c for f in space.forbidden_clauses for c in getattr(f, "dlcs", [f])]
     sides = [getattr(c, side, None) for c in clauses for side in ("hyperparameter", "left", "right")]
@@ -213,18 +294,25 @@ def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, d
 
 
 def sobol(d: int, n: int, seed: int = 0) -> np.ndarray:
-    """Scrambled Sobol' points in the unit cube: the sampling distribution, spread evenly.
+    """Scrambled Sobol' points: uniform in the unit cube as random ones are, but spread evenly.
 
     Parameters
     ----------
-    d, n : int
-        Dimension and number of points; powers of two are balanced best.
-    seed : int
-        Of the scrambling.
+    d : int
+        Dimension of the cube.
+    n : int
+        Number of points; powers of two are balanced best.
+    seed : int or Generator
+        What scrambles them.
 
     Returns
     -------
     ndarray, shape (n, d)
+
+    Examples
+    --------
+    >>> np.sort(np.floor(4 * sobol(2, 4)), axis=0).tolist()  # one in each quarter, along both axes
+    [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
     """
     from scipy.stats import qmc
 
@@ -232,14 +320,37 @@ def sobol(d: int, n: int, seed: int = 0) -> np.ndarray:
 
 
 def spread(space: ConfigurationSpace, n: int, seed=0) -> np.ndarray:
-    """Scrambled Sobol' points of the sampling distribution, at coordinates that configurations have."""
-    drawn, unit = n, np.empty((0, len(varied(space))))
-    for _ in range(10):
-        unit = sobol(len(varied(space)), drawn, seed)
+    """Configurations spread evenly over the space, as unit-cube coordinates.
+
+    Parameters
+    ----------
+    space : ConfigurationSpace
+        Where the configurations lie.
+    n : int
+        Number of points; powers of two are balanced best.
+    seed : int or Generator
+        What scrambles the Sobol' points that the configurations stand nearest to.
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+        All legal, and settled where conditions switch something off.
+
+    Raises
+    ------
+    ValueError
+        If the forbidden clauses leave next to nothing.
+
+    Examples
+    --------
+    >>> np.sort(spread(ConfigurationSpace({"kind": ["a", "b"]}), 4).ravel()).tolist()
+    [0.25, 0.25, 0.75, 0.75]
+    """
+    for doublings in range(10):
+        unit = sobol(len(varied(space)), n * 2**doublings, seed)
         unit = unit[legal(space, unit)]
         if len(unit) >= n:
             return to_unit(space, from_unit(space, unit[:n]))
-        drawn *= 2
     raise ValueError(f"The forbidden clauses of the space {space.name!r} leave next to nothing to draw.")
 
 
@@ -248,12 +359,16 @@ def reduced(
     freeze: Mapping[str, object] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> ConfigurationSpace:
-    """A smaller space: some hyperparameters constant, some in a narrower range.
+    """Make a space smaller: some hyperparameters become constants, some get a narrower range.
 
     Parameters
     ----------
-    freeze : mapping of name to value
-    ranges : mapping of name to (lower, upper)
+    space : ConfigurationSpace
+        The space to begin with; it stays as it is.
+    freeze : mapping of name to value, optional
+        Which hyperparameters become constants, and at what.
+    ranges : mapping of name to (lower, upper), optional
+        Which hyperparameters get a narrower range.
 
     Returns
     -------
@@ -265,6 +380,12 @@ def reduced(
     ------
     ValueError
         For a name that is `bound`, or a value outside its range.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"rate": (0.0, 1.0), "units": (1, 10)})
+    >>> describe(reduced(space, {"units": 4}, {"rate": (0.1, 0.5)})).to_dict()
+    {'rate': '[0.1, 0.5]', 'units': '= 4'}
     """
     freeze, ranges = dict(freeze or {}), dict(ranges or {})
     for name in [*freeze, *ranges]:
@@ -292,7 +413,13 @@ def reduced(
 
 
 def plain(space: ConfigurationSpace) -> dict:
-    """A space as plain values, for JSON; `from_plain` makes it again."""
+    """A space as plain values, for JSON; `from_plain` makes it again.
+
+    Examples
+    --------
+    >>> plain(ConfigurationSpace({"rate": (0.0, 1.0)}))["hyperparameters"][0]["upper"]
+    1.0
+    """
     serialized = space.to_serialized_dict()
     # Without the versions of the library and its format, which change what a hash sees.
     return {key: serialized[key] for key in ("name", "hyperparameters", "conditions", "forbiddens")}
@@ -304,7 +431,13 @@ def from_plain(plain: Mapping) -> ConfigurationSpace:
     Raises
     ------
     ValueError
-        For anything else.
+        If the values describe no space.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"rate": (0.0, 1.0)})
+    >>> from_plain(plain(space)) == space
+    True
     """
     try:
         # A copy: ConfigSpace takes apart what it reads.
@@ -314,7 +447,13 @@ def from_plain(plain: Mapping) -> ConfigurationSpace:
 
 
 def describe(space: ConfigurationSpace) -> pd.Series:
-    """One readable line a hyperparameter: its range, its choices, or the constant."""
+    """Describe each hyperparameter in a line: its range, its choices, or the constant.
+
+    Examples
+    --------
+    >>> describe(ConfigurationSpace({"kind": ["a", "b"], "units": (1, 10)})).to_dict()
+    {'kind': '{a, b}', 'units': '[1, 10]'}
+    """
 
     def line(hp):
         conditions = space.parent_conditions_of[hp.name]
@@ -333,12 +472,25 @@ def _outside(hp, value) -> ValueError:
 
 
 def is_number(hp) -> bool:
-    """Whether a hyperparameter of ConfigSpace has a range of numbers rather than choices."""
+    """Whether a hyperparameter of ConfigSpace has a range of numbers rather than choices.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"kind": ["a", "b"], "units": (1, 10)})
+    >>> is_number(space["units"]), is_number(space["kind"])
+    (True, False)
+    """
     return isinstance(hp, NumericalHyperparameter)
 
 
 def choices(hp) -> list | None:
-    """The choices of a hyperparameter of ConfigSpace, one for a constant; None for a range."""
+    """The choices of a hyperparameter of ConfigSpace, one for a constant; None for a range of numbers.
+
+    Examples
+    --------
+    >>> choices(ConfigurationSpace({"kind": ["a", "b"]})["kind"])
+    ['a', 'b']
+    """
     if is_number(hp):
         return None
     return [hp.value] if isinstance(hp, Constant) else list(getattr(hp, "sequence", None) or hp.choices)
@@ -367,7 +519,13 @@ def _bounds(hp) -> tuple[float, float]:
 
 
 def coordinate(hp, values) -> np.ndarray:
-    """Unit-cube coordinate of legal values of one hyperparameter of ConfigSpace."""
+    """Unit-cube coordinates of legal values of one hyperparameter of ConfigSpace.
+
+    Examples
+    --------
+    >>> coordinate(ConfigurationSpace({"units": (1, 10)})["units"], [1, 10]).round(2).tolist()
+    [0.05, 0.95]
+    """
     if not is_number(hp):
         known, edges = choices(hp), _edges(hp)
         places = np.array([known.index(value) for value in values], dtype=int)
@@ -378,13 +536,25 @@ def coordinate(hp, values) -> np.ndarray:
 
 
 def values(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
-    """Values of one hyperparameter at coordinates in [0, 1], where it is active."""
+    """Values of one hyperparameter at coordinates in [0, 1], as if it were active.
+
+    Examples
+    --------
+    >>> values(ConfigurationSpace({"units": (1, 10)}), "units", np.array([0, 0.5, 1])).tolist()
+    [1, 6, 10]
+    """
     # The last share ends below 1.
     return _to_value(space[name], np.minimum(unit, np.nextafter(1, 0)))
 
 
 def snapped(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
-    """The nearest coordinates of one hyperparameter that configurations have."""
+    """The coordinates nearest to given ones at which one hyperparameter has a value.
+
+    Examples
+    --------
+    >>> snapped(ConfigurationSpace({"kind": ["a", "b"]}), "kind", np.array([0.1, 0.4, 0.9])).tolist()
+    [0.25, 0.25, 0.75]
+    """
     return coordinate(space[name], values(space, name, unit))
 
 

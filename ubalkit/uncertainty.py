@@ -9,7 +9,6 @@ explained. What no member can represent, no interval shows; how far the
 ensemble is from its noise ceiling says how much that may be.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,12 +29,24 @@ CALIBRATION = 1.25
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate with its 90 % interval and the replicates behind it.
+    """An estimate with its 90 % interval and the replicates behind it; `estimate` makes them.
 
     Attributes
     ----------
-    value, low, high : ndarray
+    value : ndarray
+        The estimate itself: a number or an array of them.
+    low, high : ndarray
+        Bounds of the interval, of the same shape.
     replicates : ndarray, shape (n_resamples, ...)
+        What else the value might have been.
+
+    Examples
+    --------
+    >>> sizes = Estimate(np.array([3.0]), np.array([2.0]), np.array([5.0]), np.array([[2.5], [4.0]]))
+    >>> sizes.draws.ravel().tolist()
+    [3.0, 2.5, 4.0]
+    >>> list(sizes.columns("importance"))
+    ['importance', 'low', 'high']
     """
 
     value: np.ndarray
@@ -45,15 +56,19 @@ class Estimate:
 
     @property
     def draws(self) -> np.ndarray:
-        """The value, then the replicates, (1 + n_resamples, ...)."""
+        """The value and after it the replicates, in one array of shape (1 + n_resamples, ...)."""
         return np.concatenate([self.value[None], self.replicates])
 
     def columns(self, name: str) -> dict[str, np.ndarray]:
-        """As columns of a frame: `name`, ``low``, ``high``."""
+        """Columns for a DataFrame: `name` for the value, and its bounds as ``low`` and ``high``."""
         return {name: self.value, "low": self.low, "high": self.high}
 
     def columns_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """The same of several kinds, along the first axis: each name, with ``…_low`` and ``…_high``."""
+        """Columns for a value with several parts along its first axis.
+
+        Each part has its name in `names`, and that with ``_low`` and ``_high``
+        for its bounds.
+        """
         bounds = {"": self.value, "_low": self.low, "_high": self.high}
         return {f"{n}{end}": values[k] for k, n in enumerate(names) for end, values in bounds.items()}
 
@@ -67,31 +82,31 @@ def estimate(
     n_resamples: int = 500,
     seed: int = 0,
 ) -> Estimate:
-    """An estimate from an ensemble, with its interval.
+    """Compute a statistic of an ensemble, with its interval.
 
     Parameters
     ----------
     statistic : callable
-        From values (n, ...) and the weights of the n configurations, which
-        add up to one, to an array.
+        A function of values of shape (n, ...) and of the weights of the n
+        configurations, which add up to one. It gives an array.
     member_values : ndarray, shape (n_members, n, ...)
-        What the statistic is computed from, of each member; their mean is the
-        ensemble's.
+        What the statistic is computed from, one entry for each member; the
+        ensemble's are their mean.
     nonnegative : bool
         Whether the statistic is a size, like a mean absolute value. Noise
-        adds to its square, so that the bias is taken off there.
+        adds to the square of a size, so the bias is taken off there.
     resample_rows : bool
         Whether the configurations are a random sample, whose choice adds to
-        the uncertainty; not so for a grid or Sobol' points.
+        the uncertainty. It does not where they are a grid or Sobol' points.
     n_resamples : int
-        Number of replicates; with 0 the value comes alone, its interval NaN.
+        Number of replicates. With 0 the value comes alone, its interval NaN.
     seed : int
-        Seed of the members drawn and of the configurations resampled.
+        Seed of which member each replicate takes and which configurations.
 
     Returns
     -------
     Estimate
-        Without an interval (NaN) where the ensemble has one member.
+        Its interval is NaN where the ensemble has only one member.
 
     Examples
     --------
@@ -115,13 +130,36 @@ def estimate(
 def interval(
     value: np.ndarray, replicates: np.ndarray, *, n_members: int | None = None, nonnegative: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the 90 % interval of a value from its replicates; see `estimate`.
+    """Bounds of the 90 % interval of a value from its replicates.
 
-    It reaches as far from the value, and from the value freed of the
-    replicates' bias, as the replicates' standard deviation says: which of the
-    two is nearer to the truth differs, so that both are covered. Of few
-    members the standard deviation is itself uncertain: Student's quantile.
-    `CALIBRATION` widens it.
+    The interval holds the value and the value freed of the replicates' bias,
+    for which of the two is nearer to the truth differs. Beyond them it reaches
+    as far as the replicates' standard deviation says. With few members that
+    deviation is itself uncertain, so Student's quantile multiplies it;
+    `CALIBRATION` widens it further.
+
+    Parameters
+    ----------
+    value : ndarray
+        The value of the ensemble.
+    replicates : ndarray, shape (n_resamples, ...)
+        What else it might have been.
+    n_members : int, optional
+        How many members the replicates come from; as many as one likes if not
+        given.
+    nonnegative : bool
+        Whether the value is a size; see `estimate`.
+
+    Returns
+    -------
+    low, high : ndarray
+        Of the shape of `value`.
+
+    Examples
+    --------
+    >>> low, high = interval(np.array(0.0), np.array([-1.0, 1.0]))
+    >>> round(float(high), 2)
+    2.06
     """
     if nonnegative:
         low, high = interval(value**2, replicates**2, n_members=n_members)
@@ -133,29 +171,38 @@ def interval(
 
 
 def bounds(replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the 90 % percentile interval, along the first axis; NaN are left out."""
+    """Bounds of the 90 % percentile interval along the first axis; NaN are left out.
+
+    Examples
+    --------
+    >>> [round(float(bound)) for bound in bounds(np.linspace(0, 100, 101))]
+    [5, 95]
+    """
     return tuple(np.nanquantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
 
 
 def bootstrap(
     statistic: Callable[..., np.ndarray], *samples: np.ndarray, n_resamples: int = 2000, seed=0
 ) -> tuple[float, float, float]:
-    """A statistic of observations with the bounds of its 90 % interval, by resampling them.
+    """Compute a statistic of observations, with the bounds of its 90 % interval, by resampling them.
 
     Parameters
     ----------
     statistic : callable
-        From arrays (..., n) to (...).
+        A function of arrays of shape (..., n), one for each of the samples. It
+        gives an array of shape (...).
     *samples : ndarray, shape (n,)
-        What it is computed from; entry *i* of all is of one observation.
+        What the statistic is computed from; entry *i* of each belongs to
+        observation *i*.
     n_resamples : int
-        Number of resamples.
+        Number of times the observations are drawn anew, with replacement.
     seed : int or Generator
-        Seed of the resampling, or what draws.
+        Seed of the drawing, or what draws.
 
     Returns
     -------
     value, low, high : float
+        The statistic and the bounds of its interval.
 
     Examples
     --------
@@ -171,19 +218,44 @@ def bootstrap(
 
 
 def backgrounds(ensemble, n_background: int, seed: int) -> np.ndarray:
-    """Scrambled Sobol' points of the sampling distribution for each member, (n_members, n_background, d)."""
+    """Points that predictions are compared with, other ones for each member.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Whose members are explained.
+    n_background : int
+        Number of points for each member.
+    seed : int
+        Seed of all of them.
+
+    Returns
+    -------
+    ndarray, shape (n_members, n_background, d)
+        Scrambled Sobol' points of the space, as unit-cube coordinates.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from ConfigSpace import ConfigurationSpace
+    >>> ensemble = SimpleNamespace(space=ConfigurationSpace({"x": (0.0, 1.0)}), members=["a", "b"])
+    >>> backgrounds(ensemble, 4, seed=0).shape
+    (2, 4, 1)
+    """
     # The seed alone is that of the points explained.
     seeds = [np.random.default_rng([seed, k + 1]) for k in range(len(ensemble.members))]
     return np.array([spaces.spread(ensemble.space, n_background, s) for s in seeds])
 
 
 def order(estimate: Estimate, names: Sequence[str], *, sure: float = 0.95) -> list[str]:
-    """How sure an order is, in sentences.
+    """Say how sure an order is, in sentences.
 
     Parameters
     ----------
     estimate : Estimate
-        Of one number for each name, (d,).
+        A number for each name, by whose size the names are ordered.
+    names : sequence of str
+        What is ordered.
     sure : float
         Two names can be told apart if one is larger in at least this share of
         the replicates.
@@ -191,22 +263,22 @@ def order(estimate: Estimate, names: Sequence[str], *, sure: float = 0.95) -> li
     Returns
     -------
     list of str
-        Which name is first and how often; then the neighbours in the order
-        that cannot be told apart, tied ones together.
+        Which name is first and how often; then, for each group of neighbours
+        in the order that cannot be told apart, which these are.
+
+    Examples
+    --------
+    >>> replicates = np.array([[5.0, 2.0, 1.0], [4.0, 1.0, 2.0]])
+    >>> sizes = Estimate(np.array([5.0, 2.0, 1.0]), np.zeros(3), np.ones(3), replicates)
+    >>> order(sizes, ["rate", "units", "layers"])
+    ['rate is first in 100% of the resamples', 'units and layers cannot be told apart']
     """
     wins = np.bincount(estimate.replicates.argmax(1), minlength=len(names)) / len(estimate.replicates)
     ranked = np.argsort(-estimate.value)
     most = ranked[wins[ranked].argmax()]
+    replicates = estimate.replicates[:, ranked]
+    apart = (replicates[:, :-1] > replicates[:, 1:]).mean(0) >= sure
+    groups = np.split(np.array(names)[ranked], np.flatnonzero(apart) + 1)
     sentences = [f"{names[most]} is first in {wins[most]:.0%} of the resamples"]
-    groups = [[ranked[0]]]
-    for above, below in itertools.pairwise(ranked):
-        larger = (estimate.replicates[:, above] > estimate.replicates[:, below]).mean()
-        if larger < sure:
-            groups[-1].append(below)
-        else:
-            groups.append([below])
-    for group in groups:
-        tied = [names[j] for j in group]
-        if len(tied) > 1:
-            sentences.append(f"{', '.join(tied[:-1])} and {tied[-1]} cannot be told apart")
-    return sentences
+    tied = [group for group in groups if len(group) > 1]
+    return sentences + [f"{', '.join(g[:-1])} and {g[-1]} cannot be told apart" for g in tied]

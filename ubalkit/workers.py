@@ -18,9 +18,6 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pandas as pd
 
-__all__ = ["Lost", "connected", "here", "in_processes", "on_cluster"]
-__all__ += ["check_device", "one_thread", "torch_set", "bar", "PRECISIONS"]
-
 #: Of the matrix products on a CUDA device, and torch's names for them; weights
 #: and everything else are float32 always.
 PRECISIONS = {"float32": "highest", "tf32": "high"}
@@ -205,8 +202,9 @@ def on_cluster(
             running |= further
             completed.update(further)
     except (KilledWorker, CancelledError) as error:
-        what = "workers die of a piece, out of memory perhaps" if str(error) else "the scheduler is gone"
-        raise Lost(f"The Dask cluster is lost: {what} ({error}).") from None
+        died = isinstance(error, KilledWorker)
+        what = "workers die of a piece, out of memory perhaps" if died else "the scheduler is gone"
+        raise Lost(f"The Dask cluster is lost: {what} ({' '.join(str(error).split())}).") from None
     finally:
         with contextlib.suppress(Exception):  # Of a scheduler that is gone.
             client.cancel(list(running))

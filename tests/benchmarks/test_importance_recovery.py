@@ -10,14 +10,16 @@ import contextlib
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import trials
 
-from ubalkit import decomposition, importance, metamodel, trust
+from ubalkit import effects, metamodel, rivals
 from ubalkit import space as spaces
+from ubalkit.ubal import hyperparameters
 
 SIZES = (50, 100, 300, 1000)
 REPEATS = 5
 A = np.array([0, 0.5, 1.5, 3, 6, 9, 99])
-METRIC = "test_accuracy"
+SPACE = hyperparameters.space()
 
 
 def g_function(unit):
@@ -27,21 +29,21 @@ def g_function(unit):
 def first_order():
     """Each hyperparameter's own share of the g-function's variance, which is a product."""
     own = 1 / (3 * (1 + A) ** 2)
-    return pd.Series(own / (np.prod(1 + own) - 1), index=spaces.varied(spaces.ubal()))
+    return pd.Series(own / (np.prod(1 + own) - 1), index=spaces.varied(SPACE))
 
 
 def observed(n, seed):
-    table = spaces.sample(spaces.ubal(), seed, range(n))
-    return table.assign(**{METRIC: g_function(spaces.to_unit(spaces.ubal(), table))}, status="ok")
+    table = spaces.sample(SPACE, seed, range(n))
+    return trials(table.assign(g=g_function(spaces.to_unit(SPACE, table))), SPACE, g="maximize")
 
 
-def by_forest(table, seed):
-    return importance.fanova(table, METRIC, n_trees=64, seed=seed)
+def by_forest(given, seed):
+    return rivals.fanova(given, n_trees=64, seed=seed)
 
 
-def by_ensemble(table, seed):
-    ensemble = metamodel.fit(table, METRIC, seed=seed)
-    return decomposition.decompose(ensemble, n_points=1024, seed=seed).sobol()["first"]
+def by_ensemble(given, seed):
+    ensemble = metamodel.fit(given, seed=seed)
+    return effects.decompose(ensemble, n_points=1024, seed=seed).sobol(n_resamples=0)["first"]
 
 
 METHODS = {"forest's fANOVA": by_forest, "ensemble's decomposition": by_ensemble}
@@ -54,12 +56,12 @@ def errors(n):
         rows[name] = np.full(REPEATS, np.nan)
         for k in range(REPEATS):
             # An ensemble that predicts nothing is not decomposed.
-            with contextlib.suppress(trust.UntrustworthyError):
+            with contextlib.suppress(metamodel.UntrustworthyError):
                 rows[name][k] = (method(observed(n, k), k) - first_order()).abs().sum()
     return pd.DataFrame(rows).T
 
 
-@pytest.mark.filterwarnings("ignore:test_accuracy. held-out R²")
+@pytest.mark.filterwarnings("ignore:g. held-out R²")
 @pytest.mark.parametrize("n", SIZES)
 def test_error_of_first_order_sobol_indices(benchmark, n):
     found = benchmark.pedantic(errors, (n,), rounds=1)

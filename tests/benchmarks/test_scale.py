@@ -8,8 +8,9 @@ import tracemalloc
 import pytest
 from ConfigSpace import ConfigurationSpace, Float
 
-from ubalkit import executors, profiles, search
-from ubalkit.experiment import Experiment
+from ubalkit import workers
+from ubalkit.experiment import Experiment, run
+from ubalkit.paper import protocols
 
 SPACE = ConfigurationSpace(space={f"x{k}": Float(f"x{k}", (0.0, 1.0)) for k in range(7)})
 
@@ -18,10 +19,10 @@ def searched(n, folder):
     """Seconds and bytes of memory a configuration, of a search whose objective takes no time."""
     experiment = Experiment("stub", lambda c, s: c["x0"], SPACE, {"loss": "minimize"}, n, chunk=1000)
     start = time.perf_counter()
-    search.run(experiment, folder=folder / "timed", workers=1, progress=False)
+    run(experiment, folder=folder / "timed", n_jobs=1, progress=False)
     seconds = time.perf_counter() - start
     tracemalloc.start()
-    search.run(experiment, folder=folder / "timed", workers=1, progress=False)
+    run(experiment, folder=folder / "timed", n_jobs=1, progress=False)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return seconds / n, peak / n
@@ -35,19 +36,19 @@ def test_a_configuration_costs_the_same_among_many(tmp_path):
 
 def test_dask_adds_less_than_a_hundredth_to_a_chunk():
     distributed = pytest.importorskip("distributed")
-    profile = profiles.get("digits")
+    protocol = protocols.get("digits").protocol
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         with distributed.Client(cluster, set_as_default=False) as client:
             nothing = itertools.repeat([0], 300)
             client.submit(len, "warm").result()
             start = time.perf_counter()
-            done = list(executors.on_cluster(len, nothing, client))
+            done = list(workers.on_cluster(len, nothing, client))
             overhead = (time.perf_counter() - start) / len(done)
     chunks = []
     for k in range(3):
         start = time.perf_counter()
-        search.evaluate(profile, range(k * profile.chunk, (k + 1) * profile.chunk))
+        protocol.evaluate(range(k * protocol.chunk, (k + 1) * protocol.chunk))
         chunks.append(time.perf_counter() - start)
     share = overhead / statistics.median(chunks)
-    print(f"\nDask adds {1000 * overhead:.1f} ms to a chunk, {share:.2%} of a chunk of {profile.name}")
+    print(f"\nDask adds {1000 * overhead:.1f} ms to a chunk, {share:.2%} of a chunk of {protocol.name}")
     assert share < 0.01

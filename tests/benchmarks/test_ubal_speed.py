@@ -5,16 +5,15 @@ alternate, and the median of their ratios is reported.
 """
 
 import itertools
-import multiprocessing
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
 
-from ubalkit import UBAL, profiles, search
+from ubalkit import UBAL, workers
+from ubalkit.paper import protocols
 
 #: Layers, networks side by side, minibatch: those of the profiles digits, compact and paper.
 SHAPES = {
@@ -116,72 +115,28 @@ def test_side_by_side_against_one_at_a_time(benchmark, shape):
     benchmark.pedantic(net.update, (x, y), rounds=5)
 
 
-def test_cost_of_a_network_side_by_side(benchmark):
-    layers, _, batch = SHAPES["64-100-10"]
-    few, many = networks(layers, 16), networks(layers, 512)
-    few_data, many_data = minibatch(layers, 16, batch), minibatch(layers, 512, batch)
-    times = ratio(lambda: many.update(*many_data), lambda: few.update(*few_data)) / (512 / 16)
-    benchmark.extra_info["cost of a network, 512 against 16"] = round(times, 2)
-    print(f"\n64-100-10: a network costs {times:.2f} × as much among 512 as among 16")
-    benchmark.pedantic(many.update, many_data, rounds=3)
-
-
-def resident(n):
-    """Bytes that n networks hold after an update: weights and kept blocks."""
-    net = networks(SHAPES["64-100-10"][0], n)
-    net.update(*minibatch((64, 100, 10), n, 32))
-    blocks = [block for block, _ in net._kept.values()]
-    return sum(t.untyped_storage().nbytes() for t in [*net.W, *net.M, *blocks])
-
-
-def test_memory_of_a_network_side_by_side():
-    times = resident(512) / resident(16) / (512 / 16)
-    print(f"\n64-100-10: a network holds {times:.2f} × as much memory among 512 as among 16")
-    assert times < 1.05
-
-
-def test_two_processes_against_one(benchmark):
-    profile = profiles.get("digits")
-    pieces = [range(50), range(50, 100)]
-    spawn = multiprocessing.get_context("spawn")
-    options = {"mp_context": spawn, "initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(1, **options) as one, ProcessPoolExecutor(2, **options) as two:
-        work = {
-            pool: lambda pool=pool: list(pool.map(search.evaluate, [profile] * 2, pieces))
-            for pool in (one, two)
-        }
-        times = ratio(work[one], work[two], repeats=3, rounds=1)
-        print(f"\ndigits: two processes are {times:.2f} × as fast as one")
-        benchmark.extra_info["two processes against one"] = round(times, 2)
-        benchmark.pedantic(work[two], rounds=1)
-
-
-def of_full_protocol(profile, n, device, precision):
-    """Networks a second, trained as the profile says, TFLOP/s of products, and a table after one epoch."""
-    short = replace(profile, epochs=1)
-    with search.products(precision):
-        search.evaluate(short, range(2), device=device)  # loads the data, compiles
+def of_full_protocol(protocol, n, device, precision):
+    """Networks a second, trained as the protocol says, and TFLOP/s of products."""
+    short = replace(protocol, epochs=1)
+    with workers.torch_set(device, precision):
+        short.evaluate(range(2), device=device)  # loads the data, compiles
         start = time.perf_counter()
-        table = search.evaluate(short, range(n), device=device)
+        short.evaluate(range(n), device=device)
         seconds = time.perf_counter() - start
-    data = search._dataset(profile.dataset, profile.n_train, device)
-    layers = [data.x_train.shape[1], *profile.hidden, data.n_classes]
-    per_image = 12 * sum((a + 1) * b for a, b in itertools.pairwise(layers))
-    return n / seconds / profile.epochs, per_image * len(data.x_train) * n / seconds / 1e12, table
+    per_image = 12 * sum((a + 1) * b for a, b in itertools.pairwise(protocol.layers))
+    images = len(protocol.data(device).x_train)
+    return n / seconds / protocol.epochs, per_image * images * n / seconds / 1e12
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_full_protocol_on_a_cuda_device(benchmark):
-    profile = profiles.get("paper")
-    n, tables = search.side_by_side(profile, "cuda"), {}
-    for precision in search.PRECISIONS:
-        rate, tflops, tables[precision] = of_full_protocol(profile, n, "cuda", precision)
+    protocol = protocols.get("paper").protocol
+    n = protocol.side_by_side("cuda")
+    for precision in workers.PRECISIONS:
+        rate, tflops = of_full_protocol(protocol, n, "cuda", precision)
         print(
             f"\n{precision}, {n} side by side: {rate:.1f} networks of the full protocol a second, "
             f"{tflops:.0f} TFLOP/s"
         )
         benchmark.extra_info[f"networks a second, {precision}"] = round(rate, 2)
-    metrics = list(profile.metrics)
-    differences = tables["tf32"][metrics] - tables["float32"][metrics]
-    print(f"after one epoch, tf32 less float32:\n{differences.describe().round(4).to_string()}")
-    benchmark.pedantic(search.evaluate, (replace(profile, epochs=1), range(n)), {"device": "cuda"}, rounds=1)
+    benchmark.pedantic(replace(protocol, epochs=1).evaluate, (range(n),), {"device": "cuda"}, rounds=1)

@@ -11,8 +11,6 @@ from pathlib import Path
 from ubalkit import files
 from ubalkit.paper import protocols, results
 
-__all__ = ["FIRST", "NOTEBOOKS", "OWN", "start", "meet", "possible", "run", "own", "everything", "publish"]
-
 #: Meets the model on a data set, not in a profile.
 FIRST = "00_ubal"
 

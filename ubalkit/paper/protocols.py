@@ -18,19 +18,6 @@ from ubalkit.paper import datasets
 from ubalkit.ubal import hyperparameters
 from ubalkit.ubal.network import UBAL
 
-__all__ = [
-    "Networks",
-    "Protocol",
-    "Profile",
-    "default",
-    "find",
-    "get",
-    "METRICS",
-    "NAMES",
-    "TOLERANCE",
-    "MOST",
-]
-
 #: What is measured of every UBAL network of a protocol, both to be maximised.
 METRICS = ("test_accuracy", "backprojection_accuracy")
 
@@ -125,7 +112,8 @@ class Protocol(Networks):
 
     def __post_init__(self):
         given = {f.name: getattr(self, f.name) for f in fields(self)}
-        given["hidden"], given["n_train"] = min(self.hidden, default=1), self.n_train or 1
+        given["hidden"] = min(self.hidden, default=1)
+        given["n_train"] = 1 if self.n_train is None else self.n_train
         for name, least in _LEAST.items():
             kinds = (int, float) if isinstance(least, float) else (int,)
             if type(given[name]) not in kinds or not least <= given[name] < math.inf:
@@ -226,16 +214,8 @@ NAMES = tuple(_PROFILES)
 
 
 def default() -> str:
-    """The profile that notebooks and ``make reproduce`` use: the best that is recorded.
-
-    ``paper`` once at least 1 000 of its rows are recorded, else ``compact``,
-    else ``digits``, which needs no recorded observations.
-    """
-    for name in ("paper", "compact"):
-        about = files.data(name) / "observations.json"
-        if about.is_file() and files.read_json(about)["rows"] >= 1000:
-            return name
-    return "digits"
+    """The profile that notebooks and ``make reproduce`` use: the paper's own."""
+    return "paper"
 
 
 def get(name: str) -> Profile:

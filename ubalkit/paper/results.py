@@ -16,8 +16,6 @@ import pandas as pd
 
 from ubalkit import files
 
-__all__ = ["Result", "save", "publish", "load", "fill", "texts", "write_texts"]
-
 _MARKED = re.compile(r"(<!--([\w.]+)(?::(value|low|high))?-->).*?<!---->", re.DOTALL)
 _NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
 _AS_TEXT = {"dtype": str, "keep_default_na": False}

@@ -13,8 +13,6 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from ubalkit.ubal.network import UBAL
 from ubalkit.workers import one_thread
 
-__all__ = ["UBALClassifier"]
-
 # Parameters that hold a value a layer, or a boundary of layers, and what these values are called one by one.
 _NAMES = {"beta": "beta", "gamma_f": "gammaF", "gamma_b": "gammaB"}
 

@@ -8,8 +8,6 @@ Computation 8, 895-938; one hidden layer, in compact form.
 import torch
 from torch import Tensor
 
-__all__ = ["GeneRec"]
-
 
 class GeneRec:
     """A network with feedback that learns from the difference between two settled states.

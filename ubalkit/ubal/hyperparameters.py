@@ -10,8 +10,6 @@ from ConfigSpace import ConfigurationSpace, Float
 from ubalkit import space as spaces
 from ubalkit.ubal.network import UBAL
 
-__all__ = ["space", "without_complements", "networks", "symbol", "COMPLEMENT", "NEAREST"]
-
 #: What the name of a complement begins with, and the least complement that is drawn.
 COMPLEMENT, NEAREST = "one_minus_", 1e-4
 

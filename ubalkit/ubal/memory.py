@@ -9,8 +9,6 @@ networks whose matrices do not fill these lie apart.
 
 from torch import Tensor
 
-__all__ = ["Kept", "memory", "copied", "harmless"]
-
 _REGISTER, _SMALL_REGISTER = 64, 8
 
 

@@ -21,8 +21,6 @@ from torch import Tensor
 
 from ubalkit.ubal.memory import Kept, copied, harmless, memory
 
-__all__ = ["UBAL", "Activations"]
-
 
 class Activations(NamedTuple):
     """The four activation phases; each a list over the layers 0 … L.

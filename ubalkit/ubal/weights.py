@@ -15,8 +15,6 @@ import ubalkit
 from ubalkit import files
 from ubalkit.ubal.network import UBAL
 
-__all__ = ["save", "load", "VERSION"]
-
 #: Of the layout of the file: one of another version is refused.
 VERSION = 1
 

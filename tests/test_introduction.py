@@ -8,15 +8,18 @@ import torch
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 
-from ubalkit import UBAL, figures_ubal
-from ubalkit import space as spaces
+from ubalkit import UBAL, figures
+from ubalkit.paper import introduction
+from ubalkit.paper.figures import UBAL as SYMBOLS
 
-NAMES = spaces.names(spaces.ubal())
+NAMES = ["beta_1", "beta_2", "beta_3", "gammaF_1", "gammaF_2", "gammaB_1", "gammaB_2"]
 
 
 @pytest.fixture(autouse=True)
-def no_figure_left_open():
+def symbols():
+    figures.use(SYMBOLS)
     yield
+    figures.use()
     plt.close("all")
 
 
@@ -29,7 +32,7 @@ def test_the_phases_are_the_activations_of_the_network(net):
     x, y = torch.tensor([[1.0, 0.0, 0.5]]), torch.tensor([[0.0, 1.0, 0.0, 0.0]])
     states = net.activations(x, y)
     for ax, prediction, echo in zip(
-        figures_ubal.phases(net, x, y).axes, (states.FP, states.BP), (states.FE, states.BE)
+        introduction.phases(net, x, y).axes, (states.FP, states.BP), (states.FE, states.BE)
     ):
         units = [patch for patch in ax.patches if isinstance(patch, plt.Circle)]
         written = [text.get_text() for text in ax.texts if text.get_fontsize() == 6]
@@ -44,7 +47,7 @@ def test_the_phases_are_the_activations_of_the_network(net):
 
 
 def test_the_lines_between_units_are_the_weights(net):
-    figure = figures_ubal.phases(net, torch.ones(1, 3), torch.ones(1, 4))
+    figure = introduction.phases(net, torch.ones(1, 3), torch.ones(1, 4))
     left, right = ([c for c in ax.collections if isinstance(c, LineCollection)] for ax in figure.axes)
     # Forward: W_1, its echo through M_1, W_2, its echo through M_2; backward the other way round.
     order = [net.W[0], net.M[0], net.W[1], net.M[1]]
@@ -66,44 +69,13 @@ def test_learning_curves_are_means_over_seeds():
             for e in (1, 2, 3)
         ]
     )
-    (ax,) = figures_ubal.learning_curves(frame).axes
+    (ax,) = introduction.learning_curves(frame).axes
     first, second = ax.get_lines()
     np.testing.assert_allclose(first.get_ydata(), [0.61, 0.71, 0.81])
     np.testing.assert_allclose(second.get_ydata(), [0.51, 0.61, 0.71])
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a: 0.81", "b: 0.71"]
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.6, 0.82))
-
-
-def test_a_gallery_shows_images_in_their_order_and_on_one_scale():
-    rows = {"in": np.linspace(0, 1, 18).reshape(2, 9), "out": np.random.default_rng(0).random((2, 9))}
-    axes = np.reshape(figures_ubal.gallery(rows).axes, (2, 2))
-    for line, (label, images) in zip(axes, rows.items()):
-        assert line[0].get_ylabel() == label
-        for ax, image in zip(line, images):
-            (drawn,) = ax.images
-            np.testing.assert_allclose(drawn.get_array(), np.reshape(image, (3, 3)))
-            assert drawn.get_clim() == (0, 1) and drawn.get_cmap().name == "gray_r"
-
-
-def test_capacity_has_a_line_for_each_label_and_direction():
-    frame = pd.DataFrame(
-        [
-            {"label": a, "direction": d, "n": n, "recalled": (1 + r) / n}
-            for a in ("short", "long")
-            for d in ("forward", "backward")
-            for n in (10, 20)
-            for r in (0, 1)
-        ]
-    )
-    frame.loc[frame["direction"] == "backward", "recalled"] /= 2
-    (ax,) = figures_ubal.capacity(frame).axes
-    lines = {line.get_label(): line for line in ax.get_lines()}
-    assert set(lines) == {"short, forward", "short, backward", "long, forward", "long, backward"}
-    np.testing.assert_allclose(lines["short, forward"].get_ydata(), [0.15, 0.075])
-    np.testing.assert_allclose(lines["long, backward"].get_ydata(), [0.075, 0.0375])
-    assert lines["long, backward"].get_linestyle() == "--" and lines["long, forward"].get_linestyle() == "-"
-    assert lines["long, backward"].get_color() == lines["long, forward"].get_color()
 
 
 def moved_frame():
@@ -118,7 +90,7 @@ def moved_frame():
 
 def test_what_is_moved_is_a_line_a_question_with_a_dot_at_its_setting():
     best = pd.DataFrame([dict.fromkeys(NAMES, 0.25), dict.fromkeys(NAMES, 0.75)], index=["remember", "clean"])
-    figure = figures_ubal.moved(moved_frame(), best)
+    figure = introduction.moved(moved_frame(), best)
     assert len(figure.axes) == 8
     for k, ax in enumerate(figure.axes[:7]):
         first, dot, second, other, _ = ax.get_lines()
@@ -128,33 +100,3 @@ def test_what_is_moved_is_a_line_a_question_with_a_dot_at_its_setting():
         assert other.get_ydata() == pytest.approx([0.75 * k + 0.1])
     labels = [text.get_text() for text in figure.axes[7].get_legend().get_texts()]
     assert labels == ["remember", "clean"]
-
-
-def test_importances_are_written_in_their_cells():
-    shares = pd.DataFrame(
-        [[0.1, 0.9], [0.6, 0.4]], index=["remember", "clean"], columns=["beta_1", "gammaF_2"]
-    )
-    gains = pd.DataFrame([[-0.2], [-0.001]], index=shares.index, columns=["M_1"])
-    left, right = figures_ubal.importances(shares, gains).axes
-    assert [t.get_text() for t in left.texts] == ["0.10", "0.90", "0.60", "0.40"]
-    assert [t.get_text() for t in right.texts] == ["-0.20", "0.00"]
-    assert [t.get_text() for t in left.get_xticklabels()] == [r"$\beta_1^F$", r"$\gamma_2^F$"]
-    assert [t.get_text() for t in left.get_yticklabels()] == ["remember", "clean"]
-
-
-def test_results_show_every_trial_every_finalist_and_what_is_left():
-    searched = {"remember": pd.Series([0.1, 0.2, 0.3]), "clean": pd.Series([-1.0, 0.5])}
-    finalists = pd.DataFrame(
-        [("remember", "observed", 0.3), ("remember", "predicted", 0.4), ("clean", "observed", 0.5)],
-        columns=["question", "chosen", "result"],
-    )
-    again = {"remember": pd.Series([0.36, 0.38]), "clean": pd.Series([0.45])}
-    (ax,) = figures_ubal.results(searched, finalists, again).axes
-    drawn = [sorted(c.get_offsets()[:, 0].tolist()) for c in ax.collections]
-    assert drawn == [[0.1, 0.2, 0.3], [0.3], [0.4], [-1.0, 0.5], [0.5], []]
-    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.get_lines()] == [
-        (pytest.approx(0.37), 0),
-        (0.45, 1),
-    ]
-    assert [t.get_text() for t in ax.texts] == ["0.37", "0.45"]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["observed", "predicted", "trained again"]

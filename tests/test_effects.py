@@ -1,0 +1,508 @@
+"""Effects: against functions whose decomposition is known, and other software."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, Integer
+from helpers import trials
+from torch import nn
+
+from ubalkit import effects, metamodel, uncertainty
+from ubalkit import space as spaces
+from ubalkit.metamodel import Ensemble
+
+#: Two values with the mean, variance and skewness of the uniform distribution.
+LEVELS = 0.5 - 12**-0.5, 0.5 + 12**-0.5
+
+
+def cube(d):
+    space = ConfigurationSpace()
+    space.add([Float(f"h{k}", (0.0, 1.0), meta={"position": k}) for k in range(d)])
+    return space
+
+
+class Function(nn.Module):
+    """A function of rows as a member of an ensemble."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x):
+        return self.f(x).reshape(-1, 1)
+
+
+def ensemble_of(*members, d=None, space=None):
+    """An ensemble of hand-made members; nothing was fitted."""
+    members = [m if isinstance(m, nn.Module) else Function(m) for m in members]
+    quality = pd.DataFrame({"r2": 1.0, "low": 1.0, "high": 1.0}, index=["ensemble"])
+    return Ensemble("metric", space or cube(d), members, quality, np.empty(0), pd.DataFrame(), 0, 0)
+
+
+def mlp(widths, seed=0, scale=2.0):
+    """A GELU network with large random weights, so that it is anything but linear."""
+    generator = torch.Generator().manual_seed(seed)
+    modules = []
+    for fan_in, fan_out in itertools.pairwise(widths):
+        layer = nn.Linear(fan_in, fan_out, dtype=torch.float64)
+        layer.weight.data = scale * torch.randn(fan_out, fan_in, generator=generator).double() / fan_in**0.5
+        layer.bias.data = torch.randn(fan_out, generator=generator).double()
+        modules += [layer, nn.GELU(approximate="tanh")]
+    return nn.Sequential(*modules[:-1]).requires_grad_(False)
+
+
+def rows(d, n=20, seed=0):
+    unit = np.random.default_rng(seed).random((n, d))
+    return pd.DataFrame(unit, columns=spaces.names(cube(d)))
+
+
+def factorial(d, levels=LEVELS):
+    return np.array(list(itertools.product(levels, repeat=d)))
+
+
+def all_sets(d):
+    return [s for size in range(d + 1) for s in itertools.combinations(range(d), size)]
+
+
+@pytest.fixture
+def balanced(monkeypatch):
+    """Every product of centred coordinates averages to nothing over the background, as over the cube."""
+    stand_on(monkeypatch, lambda d: factorial(d))
+
+
+def stand_on(monkeypatch, design):
+    def points(ensemble, n_background, seed):
+        return np.array([design(len(spaces.varied(ensemble.space)))] * len(ensemble.members))
+
+    monkeypatch.setattr(uncertainty, "backgrounds", points)
+
+
+def polynomial(coefficients):
+    """Σ_S c_S Π_{i∈S} (u_i - 1/2): its own decomposition, whatever the point."""
+
+    def f(u):
+        terms = [c * (u[:, list(s)] - 0.5).prod(1) for s, c in coefficients.items()]
+        return sum(terms[1:], terms[0])
+
+    return f
+
+
+def value_of(ensemble, background, point, held):
+    """v(S) of one member and point, spelled out: the mean with the point held on S."""
+    mixed = background.copy()
+    mixed[:, list(held)] = point[list(held)]
+    return ensemble.predict_unit(mixed)[0].mean()
+
+
+# What is known of a function
+
+
+@pytest.fixture(scope="module")
+def coefficients():
+    rng = np.random.default_rng(5)
+    return dict(zip(all_sets(5), rng.normal(size=32)))
+
+
+def test_the_components_of_a_polynomial_are_its_terms(balanced, coefficients):
+    ensemble, table = ensemble_of(polynomial(coefficients), d=5), rows(5)
+    found = effects.decompose(ensemble, table)
+    unit, names = table.to_numpy(), list(table)
+    assert found.names == names
+    np.testing.assert_allclose(found.base_values, coefficients[()], rtol=0, atol=1e-10)
+    assert set(found.components) == {tuple(names[i] for i in s) for s in all_sets(5)[1:]}
+    for s in all_sets(5)[1:]:
+        expected = coefficients[s] * (unit[:, s] - 0.5).prod(1)
+        component = found.components[tuple(names[i] for i in s)]
+        np.testing.assert_allclose(component, expected, rtol=0, atol=1e-10, err_msg=str(s))
+
+
+POLYNOMIALS = {
+    "bilinear": {(0,): 1.0, (1,): 1.0, (0, 1): 4.0},
+    "three-way product": {(0, 1, 2): 1.0},
+    "everything": {(): 9.0, (0,): 0.3, (1,): -0.1, (0, 2): 1.0, (1, 3): 2.0, (0, 1, 2, 3): 8.0},
+}
+
+
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_sobol_indices_of_polynomials(balanced, name):
+    terms = POLYNOMIALS[name]
+    variance = {s: c**2 / 12 ** len(s) for s, c in terms.items() if s}
+    variance = {s: v / sum(variance.values()) for s, v in variance.items()}
+    # The two levels have the variance of the uniform distribution, so that nothing is left to sampling.
+    table = pd.DataFrame(factorial(4), columns=spaces.names(cube(4)))
+    found = effects.decompose(ensemble_of(polynomial(terms), d=4), table)
+    shares, sobol, orders = found.variance()["share"], found.sobol(), found.orders()
+    for s in all_sets(4)[1:]:
+        label = " × ".join(f"h{i}" for i in s)
+        assert shares[label] == pytest.approx(variance.get(s, 0), abs=1e-10), label
+    for i in range(4):
+        own, total = variance.get((i,), 0), sum(v for s, v in variance.items() if i in s)
+        assert sobol.loc[f"h{i}", "first"] == pytest.approx(own, abs=1e-10)
+        assert sobol.loc[f"h{i}", "total"] == pytest.approx(total, abs=1e-10)
+    for k, order in enumerate(("1", "2", "3+")):
+        expected = sum(v for s, v in variance.items() if min(len(s), 3) == k + 1)
+        assert orders.loc[order, "share"] == pytest.approx(expected, abs=1e-10)
+
+
+A = np.array([0, 0.5, 1.5, 3, 6, 9, 99])
+
+
+def g_function(u):
+    a = torch.as_tensor(A)
+    return (((4 * u - 2).abs() + a) / (1 + a)).prod(1)
+
+
+def g_indices():
+    """First-order and total indices, from the product formula."""
+    variance = 1 / (3 * (1 + A) ** 2)
+    whole = np.prod(1 + variance) - 1
+    return variance / whole, variance * np.prod(1 + variance) / (1 + variance) / whole
+
+
+def test_sobol_indices_of_the_g_function(monkeypatch):
+    ensemble, names = ensemble_of(g_function, d=7), spaces.names(cube(7))
+    expected = g_indices()
+    assert expected[0][:3] == pytest.approx([0.503, 0.223, 0.080], abs=1e-3)
+    by_default = effects.decompose(ensemble).sobol().loc[names, ["first", "total"]]
+    np.testing.assert_allclose(by_default, np.transpose(expected), rtol=0, atol=0.03)
+    # At 1/4 each factor is 1, its mean; |4u - 2| has the right variance at two values.
+    stand_on(monkeypatch, lambda d: np.full((1, d), 0.25))
+    levels = tuple(0.5 + (1 + sign * 3**-0.5) / 4 for sign in (-1, 1))
+    table = pd.DataFrame(factorial(7, levels), columns=names)
+    exact = effects.decompose(ensemble, table).sobol().loc[names, ["first", "total"]]
+    np.testing.assert_allclose(exact, np.transpose(expected), rtol=0, atol=1e-10)
+
+
+# What holds of any function
+
+
+@pytest.fixture(scope="module")
+def pair_of_networks():
+    return ensemble_of(mlp((4, 8, 1), 1), mlp((4, 6, 5, 1), 2), d=4)
+
+
+@pytest.fixture(scope="module")
+def decomposed(pair_of_networks):
+    return effects.decompose(pair_of_networks, rows(4), n_background=8, seed=3)
+
+
+@pytest.fixture(scope="module")
+def each_game(pair_of_networks):
+    """Each member's v by the set held, at every point: computed one set, point and member at a time."""
+    games, unit = [], np.array(rows(4))
+    backgrounds = uncertainty.backgrounds(pair_of_networks, 8, 3)
+    for member, background in zip(pair_of_networks.members, backgrounds):
+        alone = ensemble_of(member, d=4)
+        games.append(
+            {s: np.array([value_of(alone, background, point, s) for point in unit]) for s in all_sets(4)}
+        )
+    return games
+
+
+def test_base_and_components_add_up_to_every_prediction(decomposed, pair_of_networks):
+    predicted = pair_of_networks.predict_unit(np.array(rows(4)))
+    added = decomposed.base_values[:, None] + decomposed.member_components.sum(2)
+    assert decomposed.member_components.shape == (2, 20, 15)
+    np.testing.assert_allclose(added, predicted, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(decomposed.predictions, predicted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(decomposed.remainder, 0, atol=1e-10)
+    whole = decomposed.base_values.mean() + sum(decomposed.components.values())
+    np.testing.assert_allclose(whole, pair_of_networks.predict(rows(4)), rtol=0, atol=1e-10)
+    # Nothing of this is small.
+    assert np.abs(decomposed.member_components).mean((0, 1)).min() > 1e-3
+
+
+def test_a_set_s_components_add_up_to_its_value(decomposed, each_game):
+    for k, game in enumerate(each_game):
+        np.testing.assert_allclose(decomposed.base_values[k], game[()], rtol=0, atol=1e-10)
+        for held in all_sets(4):
+            inside = [set(s) <= {f"h{i}" for i in held} for s in decomposed.subsets]
+            added = decomposed.base_values[k] + decomposed.member_components[k][:, inside].sum(1)
+            np.testing.assert_allclose(added, game[held], rtol=0, atol=1e-10)
+
+
+def test_shap_values_are_those_of_shapley_s_formula(decomposed, pair_of_networks, each_game):
+    attribution = decomposed.shap()
+    assert attribution.ensemble is pair_of_networks and attribution.names == ["h0", "h1", "h2", "h3"]
+    np.testing.assert_array_equal(attribution.unit, np.array(rows(4)))
+    for game, values in zip(each_game, attribution.member_values):
+        expected = np.zeros((20, 4))
+        for sequence in itertools.permutations(range(4)):
+            for position, i in enumerate(sequence):
+                before = tuple(sorted(sequence[:position]))
+                expected[:, i] += (game[tuple(sorted((*before, i)))] - game[before]) / math.factorial(4)
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-10)
+
+
+def mean_game(each_game, row):
+    """The ensemble's game at one point, as shapiq plays it: rows of players in and out."""
+
+    def play(coalitions):
+        held = [tuple(np.flatnonzero(coalition).tolist()) for coalition in coalitions]
+        return np.array([np.mean([game[s][row] for game in each_game]) for s in held])
+
+    return play
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("index", ["k-SII", "SII", "FSII", "STII"])
+def test_interaction_indices_are_those_of_shapiq(decomposed, each_game, index, order):
+    shapiq = pytest.importorskip("shapiq")
+    for row in (0, 7):
+        expected = shapiq.ExactComputer(mean_game(each_game, row), 4)(index, order)
+        found = decomposed.interaction_values(row, index=index, order=order)
+        assert isinstance(found, shapiq.InteractionValues)
+        assert (found.max_order, found.n_players) == (order, 4)
+        # Of order 1 all of them are SHAP values, and shapiq calls some so.
+        assert found.index in ((index,) if order > 1 else (index, "SV"))
+        for s in all_sets(4)[1:]:
+            if len(s) <= order:
+                assert found[s] == pytest.approx(expected[s], abs=1e-10), s
+
+
+def test_a_hyperparameter_that_does_nothing_is_in_no_component():
+    member = mlp((4, 8, 1))
+    member[0].weight.data[:, 2] = 0
+    found = effects.decompose(ensemble_of(member, d=4), rows(4))
+    nothing = ["h2" in s for s in found.subsets]
+    np.testing.assert_allclose(found.member_components[:, :, nothing], 0, atol=1e-13)
+    np.testing.assert_allclose(found.shap().values[:, 2], 0, atol=1e-13)
+    assert found.sobol().index[-1] == "h2"
+
+
+class Wrapped(nn.Module):
+    def __init__(self, member):
+        super().__init__()
+        self.member = member
+
+    def forward(self, x):
+        return self.member(x)
+
+
+def sequential(*modules):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(*(module() for module in modules)).double().requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        mlp((3, 16, 1), scale=5),
+        mlp((3, 5, 6, 7, 1), scale=5),
+        sequential(lambda: nn.Linear(3, 8), nn.ReLU, lambda: nn.Linear(8, 1)),
+        sequential(lambda: nn.Linear(3, 8), nn.GELU, lambda: nn.Linear(8, 1)),
+        sequential(lambda: nn.Linear(3, 8), lambda: nn.Linear(8, 1), nn.Tanh),
+        sequential(lambda: nn.Linear(3, 1)),
+    ],
+    ids=["one layer", "three layers", "relu", "exact gelu", "tanh at the end", "linear"],
+)
+def test_every_network_is_decomposed_as_any_function_is(member):
+    found, expected = (effects.decompose(ensemble_of(m, d=3), rows(3)) for m in (member, Wrapped(member)))
+    np.testing.assert_allclose(found.remainder, 0, atol=1e-10)
+    assert np.ptp(found.predictions) > 1e-3
+    np.testing.assert_allclose(found.member_components, expected.member_components, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(found.base_values, expected.base_values, rtol=0, atol=1e-12)
+
+
+# Many hyperparameters
+
+
+@pytest.fixture
+def truncated(monkeypatch, balanced, coefficients):
+    """The same with all sets and without those of three and more."""
+    ensemble, table = ensemble_of(polynomial(coefficients), d=5), rows(5)
+    complete = effects.decompose(ensemble, table)
+    monkeypatch.setattr(effects, "MOST", 4)
+    return complete, effects.decompose(ensemble, table)
+
+
+def test_of_many_hyperparameters_pairs_are_found_and_the_rest_is_said(truncated):
+    complete, pairs = truncated
+    assert (complete.complete, pairs.complete) == (True, False)
+    assert pairs.subsets == [s for s in complete.subsets if len(s) <= 2]
+    for s in pairs.subsets:
+        np.testing.assert_allclose(pairs.components[s], complete.components[s], rtol=0, atol=1e-12)
+    higher = sum(m for s, m in complete.components.items() if len(s) > 2)
+    assert higher.std() > 0.05
+    np.testing.assert_allclose(pairs.remainder[0], higher, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(complete.remainder, 0, atol=1e-10)
+    # Shares are of the whole prediction all the same, and what was left out explains together is known.
+    all_shares, shares = (d.variance()["share"] for d in truncated)
+    np.testing.assert_allclose(shares, all_shares[shares.index], rtol=0, atol=1e-10)
+    assert shares.sum() < 0.999
+    assert complete.orders().loc["3+", "share"] > 0.01
+    pd.testing.assert_frame_equal(pairs.orders(), complete.orders(), atol=1e-10)
+    # Whose scatter it is, is not.
+    all_parts, parts = (d.scatter()["value"].unstack() for d in truncated)
+    assert (all_parts["order 3+"].abs() > 1e-3).any()
+    assert parts["order 3+"].isna().all()
+    with pytest.raises(ValueError, match=r"SHAP values need .* all sets; of 5 hyperparameters.*deep_shap"):
+        pairs.shap()
+
+
+def test_of_twelve_hyperparameters_all_sets_are_decomposed_and_of_thirteen_pairs():
+    found = effects.decompose(ensemble_of(mlp((12, 4, 1)), d=12), n_points=2, n_background=2)
+    assert found.complete and len(found.subsets) == 2**12 - 1
+    np.testing.assert_allclose(found.shap().values.sum(1), (found.predictions - found.base_values).mean(0))
+    found = effects.decompose(ensemble_of(mlp((13, 8, 1)), d=13), n_points=16)
+    assert not found.complete and found.member_components.shape == (1, 16, 13 + 78)
+    assert found.remainder.std() > 0.01
+    assert len(found.sobol()) == 13
+
+
+# The tables
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Fitted to one own effect, a pair, and one hyperparameter that does nothing."""
+    unit = np.random.default_rng(1).random((160, 4))
+    y = unit[:, 0] + 2 * (unit[:, 1] - 0.5) * (unit[:, 2] - 0.5)
+    y += 0.02 * np.random.default_rng(2).standard_normal(160)
+    given = trials(spaces.from_unit(cube(4), unit).assign(y=y), cube(4), y="maximize")
+    quick = {"n_members": 6, "n_folds": 2, "architectures": [(1, 16)], "weight_decays": [1e-3]}
+    ensemble = metamodel.fit(given, steps=300, **quick)
+    assert ensemble.r2 > 0.9
+    return effects.decompose(ensemble, n_points=256)
+
+
+def test_the_tables_of_a_function_that_is_learnt(found):
+    frame, sobol = found.variance(), found.sobol()
+    assert list(frame) == ["order", "share", "low", "high"]
+    assert len(frame) == 15 and frame["share"].is_monotonic_decreasing
+    assert (frame["order"] == [len(label.split(" × ")) for label in frame.index]).all()
+    assert frame["share"].sum() == pytest.approx(1, abs=1e-10)
+    # 1/12 against 4/144.
+    assert list(frame.index[:2]) == ["h0", "h1 × h2"]
+    for label, share in {"h0": 0.75, "h1 × h2": 0.25}.items():
+        assert frame.loc[label, "share"] == pytest.approx(share, abs=0.05)
+        assert frame.loc[label, "low"] - 0.02 < share < frame.loc[label, "high"] + 0.02
+    assert list(sobol) == ["first", "first_low", "first_high", "total", "total_low", "total_high"]
+    assert sobol["total"].is_monotonic_decreasing
+    assert (sobol.index[0], sobol.index[-1]) == ("h0", "h3")
+    for name in found.names:
+        containing = [name in label.split(" × ") for label in frame.index]
+        assert sobol.loc[name, "first"] == pytest.approx(frame.loc[name, "share"])
+        assert sobol.loc[name, "total"] == pytest.approx(frame["share"][containing].sum())
+    intervals = [(frame["low"], frame["share"], frame["high"])]
+    intervals += [(sobol[f"{k}_low"], sobol[k], sobol[f"{k}_high"]) for k in ("first", "total")]
+    for low, value, high in intervals:
+        assert (high - low).between(0, 0.2, inclusive="neither").all()
+        assert ((low <= value) & (value <= high)).all()
+    orders, truth = found.orders(), np.array([0.75, 0.25, 0])
+    assert list(orders.index) == ["1", "2", "3+"] and list(orders) == ["share", "low", "high"]
+    shares = frame["share"].groupby(frame["order"].clip(upper=3)).sum()
+    np.testing.assert_allclose(orders["share"], shares, rtol=0, atol=1e-10)
+    assert ((orders["low"] < truth) & (truth < orders["high"])).all()
+
+
+def test_points_spread_evenly_add_nothing_to_the_intervals(balanced):
+    # Members that are one and the same: all that is left to vary is the choice of the points.
+    member = mlp((3, 8, 1))
+    ensemble = ensemble_of(member, member, d=3)
+    evenly, drawn = effects.decompose(ensemble, n_points=64), effects.decompose(ensemble, rows(3, 64))
+    assert (evenly.random, drawn.random) == (False, True)
+    widths = [d.sobol().eval("total_high - total_low") for d in (evenly, drawn)]
+    assert (widths[0] <= 1e-12).all() and (widths[1] > 1e-3).all()
+    # Nor to those of their SHAP values.
+    importance = evenly.shap().importance()
+    np.testing.assert_allclose(importance["low"], importance["high"], rtol=0, atol=1e-10)
+
+
+def with_pairs(*strengths):
+    """Members in which h1 and h2 join with different strengths, and h1 with h3."""
+    members = [polynomial({(0,): 1.0, (1, 2): c, (1, 3): 2.0}) for c in strengths]
+    return effects.decompose(ensemble_of(*members, d=4), n_points=512)
+
+
+def test_the_intervals_of_scatter_and_orders_are_the_members(balanced):
+    strengths = (3.6, 4.0, 4.4)
+    found = with_pairs(*strengths)
+    assert not found.random
+    # Of each member by itself; the points are no sample, so that nothing else varies.
+    alone = [with_pairs(c) for c in strengths]
+    for ask in (lambda d: d.scatter().loc["h1"], lambda d: d.orders()):
+        frame, of_each = ask(found), [ask(d).iloc[:, 0] for d in alone]
+        assert list(frame)[1:] == ["low", "high"]
+        assert np.isnan(ask(alone[0])[["low", "high"]]).all(axis=None)
+        spread = np.ptp(of_each, axis=0)
+        varied = spread > 0.01
+        assert varied.sum() >= 2
+        width = frame["high"] - frame["low"]
+        # Twice Student's quantile of two degrees, the spread of three numbers, and the calibration.
+        expected = 2 * uncertainty.CALIBRATION * 2.92 * (4 / 3) ** 0.5 * np.std(of_each, axis=0)
+        np.testing.assert_allclose(width[varied], expected[varied], rtol=0.1)
+        assert (width[~varied] < 0.1).all()
+        assert ((frame["low"] <= np.min(of_each, axis=0)) & (np.max(of_each, axis=0) <= frame["high"])).all()
+
+
+def test_the_scatter_is_put_down_to_the_right_partner(balanced):
+    f = polynomial({(): 0.5, (0,): 1.0, (1, 2): 4.0})
+    whole = effects.decompose(ensemble_of(f, d=4), rows(4, 200)).scatter()
+    assert list(whole) == ["value", "low", "high"]
+    assert list(whole.loc["h1"].index) == ["own", "scatter", "h0", "h2", "h3", "order 3+"]
+    frame, unit = whole["value"].unstack(), np.array(rows(4, 200))
+    assert frame.index.name == "hyperparameter"
+    pair = 4 * (unit[:, 1] - 0.5) * (unit[:, 2] - 0.5)
+    np.testing.assert_allclose(frame["own"], [unit[:, 0].std(), 0, 0, 0], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(frame["scatter"], [0, pair.std() / 2, pair.std() / 2, 0], rtol=0, atol=1e-10)
+    assert [frame.loc["h1", "h2"], frame.loc["h2", "h1"]] == pytest.approx([1, 1], abs=1e-10)
+    assert frame.loc["h1", ["h0", "h3", "order 3+"]].abs().max() < 1e-10
+    assert np.isnan([frame.loc[name, name] for name in frame.index]).all()
+
+
+def test_the_scatter_is_the_shap_value_less_the_own_effect(decomposed):
+    frame, values = decomposed.scatter()["value"].unstack(), decomposed.shap().values
+    for j, name in enumerate(decomposed.names):
+        rest = values[:, j] - decomposed.components[name,]
+        assert frame.loc[name, "scatter"] == pytest.approx(rest.std(), abs=1e-12)
+        assert frame.loc[name, "own"] == pytest.approx(decomposed.components[name,].std(), abs=1e-12)
+    shares = frame.drop(columns=["own", "scatter"])
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=0, atol=1e-10)
+    assert (shares["order 3+"].abs() > 1e-3).all()
+
+
+def test_the_surface_is_made_of_the_components(pair_of_networks, monkeypatch):
+    table = effects.surface(pair_of_networks, ("h0", "h2"), n_grid=4, n_background=16, seed=9)
+    # All members stand on the surface's background.
+    stand_on(monkeypatch, lambda d: spaces.sobol(d, 16, 9))
+    grid = table[["h0", "h2"]].assign(h1=0.1, h3=0.9)
+    found = effects.decompose(pair_of_networks, grid[["h0", "h1", "h2", "h3"]])
+    np.testing.assert_allclose(table["interaction"], found.components["h0", "h2"], rtol=0, atol=1e-10)
+    joint = found.components["h0",] + found.components["h2",] + found.components["h0", "h2"]
+    np.testing.assert_allclose(table["joint"], joint, rtol=0, atol=1e-10)
+    assert table["interaction"].std() > 0.01
+    assert list(table) == ["h0", "h2", "joint", "interaction"] and len(table) == 16
+
+
+# The points
+
+
+def test_by_default_the_points_are_those_of_the_sampling_distribution(pair_of_networks):
+    found = effects.decompose(pair_of_networks, n_points=128, seed=2)
+    assert found.unit.shape == (128, 4)
+    np.testing.assert_allclose(found.unit.mean(0), 0.5, atol=0.01)
+    np.testing.assert_allclose(found.unit.var(0), 1 / 12, atol=0.005)
+    np.testing.assert_array_equal(found.table.to_numpy(), found.unit)
+    again, other = (effects.decompose(pair_of_networks, n_points=128, seed=s) for s in (2, 3))
+    np.testing.assert_array_equal(again.member_components, found.member_components)
+    assert np.abs(other.base_values - found.base_values).min() > 1e-6
+    # None is another seed's, or one of the background.
+    for points in (other.unit, uncertainty.backgrounds(pair_of_networks, 32, 2).reshape(-1, 4)):
+        assert np.abs(found.unit[:, None] - points).max(2).min() > 1e-6
+
+
+def test_every_kind_of_hyperparameter_varies_as_it_is_drawn():
+    space, kinds = ConfigurationSpace(), [Categorical("kind", ["a", "b"]), Integer("size", (1, 3))]
+    space.add([*kinds, Float("rate", (1e-5, 1.0), log=True), Constant("frozen", 3), Float("x", (-1.0, 1.0))])
+    found = effects.decompose(ensemble_of(lambda u: u.sum(1), space=space), n_points=256)
+    assert set(found.table) == {*found.names, "frozen"}
+    np.testing.assert_allclose(spaces.to_unit(space, found.table), found.unit, rtol=0, atol=1e-9)
+    variance = pd.Series({"kind": 1 / 16, "size": 2 / 27, "rate": 1 / 12, "x": 1 / 12})
+    shares = found.sobol()["first"]
+    np.testing.assert_allclose(shares[variance.index], variance / variance.sum(), atol=0.01)

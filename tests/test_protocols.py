@@ -1,0 +1,132 @@
+"""Protocols: their names, and a fingerprint that says which rows are comparable."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+from ConfigSpace import ConfigurationSpace, Float, Integer
+
+from ubalkit import space as spaces
+from ubalkit.paper import protocols
+from ubalkit.ubal import hyperparameters
+
+BASE = protocols.get("digits").protocol
+
+
+def reduced(**change):
+    return spaces.reduced(hyperparameters.space(), **change)
+
+
+MATTERS = {
+    "dataset": "mnist",
+    "n_train": 1000,
+    "hidden": (50,),
+    "epochs": 31,
+    "batch_size": 16,
+    "learning_rate": 0.2,
+    "init_std": 0.4,
+    "seed": 1,
+    "space": reduced(freeze={"beta_1": 0.5}),
+}
+NEUTRAL = {"name": "other", "n_configurations": 7, "chunk": 3, "version": "2"}
+# What networks of UBAL do not have otherwise: an objective of one's own, its metrics and its clock.
+FIXED = {"objective", "directions", "time_limit"}
+
+
+def test_the_four_profiles_and_the_paper_s_protocol():
+    assert protocols.NAMES == ("paper", "compact", "digits", "ci")
+    named = {name: protocols.get(name) for name in protocols.NAMES}
+    assert [profile.name for profile in named.values()] == list(named)
+    # Those that run live need no download.
+    assert {name for name, profile in named.items() if profile.live} == {"digits", "ci"}
+    assert all(named[name].protocol.dataset == "digits" for name in ("digits", "ci"))
+    paper = named["paper"].protocol
+    assert (paper.dataset, paper.hidden, paper.epochs) == ("mnist", (1200,), 30)
+    assert (paper.learning_rate, paper.init_std, paper.batch_size) == (0.1, 0.5, 256)
+    assert (paper.n_train, paper.n_configurations) == (55_000, 1472)
+
+
+@pytest.mark.parametrize("find", [protocols.get, protocols.find])
+def test_an_unknown_profile_is_named_beside_those_there_are(find):
+    with pytest.raises(ValueError, match=r"^Unknown profile 'tiny'; there are paper, compact, digits, ci\.$"):
+        find("tiny")
+
+
+def test_a_protocol_is_found_by_name_and_in_a_file_of_settings(tmp_path):
+    assert protocols.find("digits") == BASE
+    other = replace(BASE, epochs=31, hidden=(50, 20), space=reduced(freeze={"beta_1": 1 / 3}))
+    # As it stands beside a table, with more than the settings.
+    beside = {**other.settings(), "n_configurations": 1000, "chunk": 50, "rows": 3, "sha256": "0"}
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(beside))
+    found = protocols.find(str(path))
+    assert found == other and found.space == other.space
+    assert found.fingerprint == beside["fingerprint"] == other.fingerprint != BASE.fingerprint
+
+
+def settings_with(**changes):
+    settings = {**BASE.settings(), **changes}
+    return json.dumps({name: value for name, value in settings.items() if value is not ...})
+
+
+BROKEN = {
+    "no JSON": "{",
+    "empty": "",
+    "a list": "[]",
+    "not text": b"\xff\xfe\x00",
+    "other things": '{"rows": 3}',
+    "layers that are no list": settings_with(hidden=100),
+    "a layer of nothing": settings_with(hidden=[0]),
+    "a space of no kind": settings_with(space=7),
+    "no epochs to count": settings_with(epochs=1.5),
+    "a negative rate": settings_with(learning_rate=-0.1),
+    **{f"without {name}": settings_with(**{name: ...}) for name in ["name", *MATTERS]},
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=list(BROKEN))
+def test_a_file_that_holds_no_settings_is_one_sentence(content, tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=r"broken\.json holds no settings of a protocol: ") as caught:
+        protocols.find(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fingerprint_changes_with_what_rows_depend_on_and_with_nothing_else():
+    assert {f.name for f in fields(BASE)} == {*MATTERS, *NEUTRAL, *FIXED}
+    changed = {name: replace(BASE, **{name: value}).fingerprint for name, value in MATTERS.items()}
+    assert len({*changed.values(), BASE.fingerprint}) == len(MATTERS) + 1
+    for name, value in {**NEUTRAL, "space": hyperparameters.space()}.items():
+        assert replace(BASE, **{name: value}).fingerprint == BASE.fingerprint, name
+    assert len({protocols.get(name).protocol.fingerprint for name in protocols.NAMES}) == 4
+
+
+def of(*hyperparameters):
+    space = ConfigurationSpace(name="some")
+    space.add(*hyperparameters)
+    return space
+
+
+def placed(**positions):
+    return of(*(Float(name, (0, 1), meta={"position": k}) for name, k in positions.items()))
+
+
+# Pairs of spaces that draw different configurations for the same index, however alike they look.
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (reduced(ranges={"beta_1": (0, 0.5001)}), reduced(ranges={"beta_1": (0, 0.5004)})),
+        (reduced(freeze={"beta_1": 0.50011}), reduced(freeze={"beta_1": 0.50014})),
+        (of(Float("a", (1, 9))), of(Integer("a", (1, 9)))),
+        (placed(a=0, b=1), placed(a=1, b=0)),
+    ],
+    ids=["range", "constant", "kind", "order"],
+)
+def test_the_fingerprint_tells_similar_spaces_apart(one, other):
+    assert not spaces.sample(one, 0, range(3)).equals(spaces.sample(other, 0, range(3)))
+    assert replace(BASE, space=one).fingerprint != replace(BASE, space=other).fingerprint
+
+
+def test_the_default_profile_is_the_papers_own():
+    assert protocols.default() == "paper"
