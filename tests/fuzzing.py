@@ -1,8 +1,4 @@
-"""What the tests with random input share: properties in two sizes, what a refusal is, odd values.
-
-`fuzz` makes two tests of a property: ``quick`` with a few examples, and ``slow``, marked so, with many,
-which it counts. `refusals` says what may come of input that makes no sense.
-"""
+"""What the tests with random input share: properties in two sizes, what a refusal is, odd values."""
 
 import contextlib
 import copy
@@ -29,31 +25,23 @@ _passed = 0
 
 
 def fuzz(quick=30, slow=1000, **strategies):
-    """Two tests of a property; it may take a ``folder`` of its own beside what the strategies draw."""
+    """A property in two sizes, ``quick`` and ``slow``, marked so; it may take a ``folder`` of its own."""
 
     def decorate(body):
-        @pytest.mark.parametrize("size", ["quick", pytest.param("slow", marks=pytest.mark.slow)])
+        @pytest.mark.parametrize("size", [quick, pytest.param(slow, marks=pytest.mark.slow)])
         @functools.wraps(body)
         def test(size, tmp_path):
             global _passed
-            wanted, made = {"quick": quick, "slow": slow}[size], 0
             _passed = 0
 
             @functools.wraps(body)
-            def counted(**drawn):
-                nonlocal made
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
+            def quiet(**drawn):
+                with warnings.catch_warnings(action="ignore"):
                     body(**drawn)
-                made += 1
 
             own = {"folder": st.just(tmp_path)} if "folder" in inspect.signature(body).parameters else {}
-            given = hypothesis.given(**own, **strategies)(counted)
-            hypothesis.settings(max_examples=wanted)(given)()
-            assert made >= wanted
-            if size == "slow":
-                print(f"\n{body.__name__}: {made} examples, {_passed} not refused")
-                assert _passed
+            hypothesis.settings(max_examples=size)(hypothesis.given(**own, **strategies)(quiet))()
+            assert _passed or size == quick
 
         del test.__wrapped__  # its parameters are those of the property, which pytest would look for
         return test
@@ -62,48 +50,41 @@ def fuzz(quick=30, slow=1000, **strategies):
 
 
 @contextlib.contextmanager
-def refusals(*also):
+def refusals():
     """What is inside is right, or is refused clearly.
 
-    A clear refusal is a ValueError (or one of `also`) that the package raised, whose message is one line
-    of at most 400 characters. Warnings are not looked at. Anything else, an assertion that fails among
-    it, comes out.
+    A clear refusal is a ValueError that the package raised, whose message is one line of at most 400
+    characters. Anything else, an assertion that fails among it, comes out.
     """
     global _passed
     try:
         yield
         _passed += 1
-    except (ValueError, *also) as error:
+    except ValueError as error:
         last, text = traceback.extract_tb(error.__traceback__)[-1], str(error)
         clear = 0 < len(text) <= 400 and len(text.splitlines()) == 1
         if not (clear and PACKAGE in Path(last.filename).parents):
             raise
 
 
+WORDS = "nan NaN None inf -inf 1e999 1_000 0x10 1,5 TRUE false -0.0 1e-320 =1+1 é 名 $x ../../x {0.__class__}"
 WORDS = [
+    *WORDS.split(),
     "",
     " ",
-    "nan",
-    "NaN",
-    "None",
-    "inf",
-    "-inf",
-    "1e999",
-    "1_000",
-    "0x10",
-    "1,5",
-    "TRUE",
-    "false",
-    "-0.0",
+    "line\nbreak",
+    "tab\t",
+    "\ufeff",
+    "\u202e",
+    "x" * 500,
+    "<script>a(1)</script>",
 ]
-WORDS += ["line\nbreak", "tab\t", "\ufeff", "é", "\u202e", "名", "x" * 500, "1e-320", "=1+1", "@SUM(A1:A9)"]
-WORDS += ["../../x", "/etc/passwd", "{0.__class__}", "<script>alert(1)</script>", "$\\frac{1}{0}$", "$x"]
 words = st.sampled_from(WORDS) | st.text(max_size=12)
-plain = st.none() | st.booleans() | st.floats() | st.integers(-(2**70), 2**70) | words
+floats = st.floats(-1e99, 1e99) | st.sampled_from([np.nan, np.inf, -np.inf])
+plain = st.none() | st.booleans() | floats | st.integers(-(2**70), 2**70) | words
+STRANGE = [pd.NA, pd.NaT, pd.Timestamp("2024-02-03"), Decimal("0.1"), np.float32(0.1), len]
 #: Whatever a cell may hold.
-odd = plain | st.sampled_from(
-    [pd.NA, pd.NaT, pd.Timestamp("2024-02-03"), Decimal("0.1"), np.float32(0.1), len]
-)
+odd = plain | st.sampled_from(STRANGE)
 json_values = st.recursive(
     plain,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -112,10 +93,9 @@ json_values = st.recursive(
 
 
 def _places(document, here=()):
-    yield here
     if isinstance(document, (dict, list)):
-        keys = document if isinstance(document, dict) else range(min(len(document), 4))
-        for key in keys:
+        for key in document if isinstance(document, dict) else range(min(len(document), 4)):
+            yield (*here, key)
             yield from _places(document[key], (*here, key))
 
 
@@ -124,45 +104,29 @@ def changed(draw, document):
     """Plain values with one or two of them replaced, removed or added."""
     document = copy.deepcopy(document)
     for _ in range(draw(st.integers(1, 2))):
-        place = draw(st.sampled_from([*_places(document)]))
-        if not place:
-            if draw(st.integers(0, 9)) == 0:
-                return draw(json_values)
-            continue
-        *above, key = place
+        *above, key = draw(st.sampled_from([*_places(document)]))
         holder = functools.reduce(lambda inner, k: inner[k], above, document)
         what = draw(st.sampled_from(["replace", "replace", "remove", "add"]))
         if what == "remove":
             del holder[key]
-        elif what == "replace":
-            holder[key] = draw(json_values)
-        elif isinstance(holder, dict):
+        elif what == "add" and isinstance(holder, dict):
             holder[draw(st.text(max_size=5))] = draw(json_values)
         else:
-            holder.append(draw(json_values))
+            holder[key] = draw(json_values)
     return document
 
 
 @st.composite
 def damaged(draw, text):
-    """The bytes of a text, cut, turned, or with something put between."""
+    """The bytes of a text, cut, or with something else in some places."""
     data = bytearray(text.encode())
     for _ in range(draw(st.integers(1, 3))):
-        k = draw(st.integers(0, max(len(data) - 1, 0)))
-        what = draw(st.sampled_from(["cut", "flip", "insert", "drop"]))
-        if what == "cut":
-            del data[k:]
-        elif what == "drop":
-            del data[k : k + draw(st.integers(1, 30))]
-        elif what == "insert":
-            data[k:k] = draw(st.sampled_from([b"\0", b"\xff", b'"', b"[", b"NaN", b"99999", b"\n"]))
-        elif data:
-            data[k] ^= 1 << draw(st.integers(0, 7))
+        k, n = draw(st.integers(0, len(data))), draw(st.sampled_from([0, 1, 30, len(data)]))
+        data[k : k + n] = draw(st.sampled_from([b"", b"\0", b"\xff", b'"', b"[", b"NaN", b"99999", b"\n"]))
     return bytes(data)
 
 
-def as_file(document, check=None):
+def as_file(document):
     """Bytes of a JSON file: of plain values changed somewhere, or damaged as a text."""
-    dumped = json.dumps(document)
-    whole = changed(document).map(lambda made: json.dumps(check(made) if check else made).encode())
-    return whole | damaged(dumped) | st.sampled_from([b"", b"null", b"[]", b"1"])
+    whole = changed(document).map(lambda made: json.dumps(made).encode())
+    return whole | damaged(json.dumps(document)) | st.sampled_from([b"", b"null", b"[]", b"1"])

@@ -1,6 +1,5 @@
 """What random input found, each as an example that stays."""
 
-import csv
 import json
 
 import numpy as np
@@ -18,13 +17,6 @@ from ubalkit.paper import protocols
 
 FRAME = pd.DataFrame({"a": np.arange(8) / 8, "kind": ["x", "y"] * 4, "y": np.arange(8.0) ** 2})
 SPACE = ConfigurationSpace({"a": (0.0, 1.0), "c": (1, 5), "kind": ["x", "y"]})
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_file_in_which_all_is_quoted_is_read(tmp_path, delimiter):
-    FRAME.to_csv(tmp_path / "t.csv", index=False, sep=delimiter, quoting=csv.QUOTE_ALL)
-    found = readers.from_csv(tmp_path / "t.csv", "y")
-    assert list(found.table["a"]) == list(FRAME["a"]) and list(found.table["kind"]) == list(FRAME["kind"])
 
 
 def test_a_choice_of_text_that_breaks_lines_is_refused_in_one():
@@ -45,15 +37,6 @@ def test_json_of_no_object_is_refused_wherever_it_stands(text, tmp_path):
     ):
         with pytest.raises(ValueError, match="is damaged"):
             read()
-
-
-@pytest.mark.parametrize(
-    ("column", "value"), [("c", 2.5), ("c", "x"), ("c", None), ("kind", "z"), ("kind", 1)]
-)
-def test_a_value_outside_of_its_space_has_no_coordinate(column, value):
-    table = pd.DataFrame({"a": [0.5], "c": [1], "kind": ["x"]}).astype(object).assign(**{column: [value]})
-    with pytest.raises(ValueError, match=rf"{column} = .* lies outside its space"):
-        spaces.to_unit(SPACE, table)
 
 
 @pytest.mark.parametrize("error", [ValueError("\udcff\n" * 9), ValueError("x" * 10**6), KeyError("a")])

@@ -7,6 +7,7 @@ import ConfigSpace as cs
 import numpy as np
 import pandas as pd
 from ConfigSpace import Configuration, ConfigurationSpace
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 from fuzzing import as_file, changed, fuzz, json_values, refusals
 from hypothesis import strategies as st
 
@@ -94,9 +95,7 @@ def test_any_space_is_written_sampled_and_coordinated(space, seed, indices):
             one, other = (table.loc[index].to_dict() for table in (drawn, alone))
             assert str(one) == str(other)
             values = {k: v for k, v in one.items() if not pd.isna(v)}
-            whole = {
-                k: int(v) for k, v in values.items() if isinstance(space[k], cs.UniformIntegerHyperparameter)
-            }
+            whole = {k: int(v) for k, v in values.items() if isinstance(space[k], IntegerHyperparameter)}
             Configuration(space, values=values | whole).check_valid_configuration()
         unit = spaces.to_unit(space, drawn)
         assert unit.shape == (len(indices), len(spaces.varied(space))) and ((unit >= 0) & (unit <= 1)).all()

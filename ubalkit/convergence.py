@@ -277,15 +277,11 @@ def _order(ensemble: Ensemble, top: int) -> tuple[tuple[str, ...], str]:
     if ensemble.trust.verdict == "none":
         return (), str(ensemble.trust)
     explained = _explained(ensemble).shap()
-    estimate = explained.importance_estimate()
-    ranked = np.argsort(-estimate.value)[: top + 1]
-    tied = [
-        f"{explained.names[a]} and {explained.names[b]}"
-        for a, b in itertools.pairwise(ranked)
-        if estimate.low[a] <= estimate.high[b]
-    ]
-    doubt = f"the intervals of {', of '.join(tied)} overlap" if tied else ""
-    return tuple(explained.names[j] for j in ranked[:top]), doubt
+    names, sizes = explained.names, explained.importance_estimate()
+    ranked = np.argsort(-sizes.value)[: top + 1]
+    close = [(a, b) for a, b in itertools.pairwise(ranked) if sizes.low[a] <= sizes.high[b]]
+    tied = ", of ".join(f"{names[a]} and {names[b]}" for a, b in close)
+    return tuple(names[j] for j in ranked[:top]), f"the intervals of {tied} overlap" if tied else ""
 
 
 @dataclass(frozen=True)
@@ -423,11 +419,9 @@ def at_budgets(
     >>> found.importances.query("rank == 1").set_index("budget")["hyperparameter"].to_dict()
     {1: 'early', 9: 'late'}
     """
-    budgets, metric = pd.to_numeric(list(values.columns), errors="coerce").tolist(), trials.named(metric)
+    budgets, metric = pd.to_numeric(list(values), errors="coerce").tolist(), trials.named(metric)
     if not budgets or not all(0 < a < b for a, b in itertools.pairwise([*budgets, np.inf])):
-        raise ValueError(
-            f"budgets = {list(values.columns)!s:.60}; positive numbers that increase are needed."
-        )
+        raise ValueError(f"budgets = {list(values)!s:.60}; positive numbers that increase are needed.")
     table, fit = trials.usable, fit | {"seed": seed}
     if values.index.has_duplicates or len(table.index.difference(values.index)):
         raise ValueError("The table of values after each budget does not have one row of each trial.")

@@ -313,11 +313,10 @@ class Decomposition:
 
         assert self.complete, "interaction indices need the effects of all sets"
         values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
-        settings = {"index": "Moebius", "min_order": 0, "max_order": len(self.names), "estimated": False}
-        # Without names of sets shapiq takes these by their size, as they are here.
-        moebius = shapiq.InteractionValues(
-            values, n_players=len(self.names), baseline_value=float(values[0]), **settings
-        )
+        d, base = len(self.names), float(values[0])
+        settings = {"index": "Moebius", "n_players": d, "min_order": 0, "max_order": d, "estimated": False}
+        # Where nothing names the sets, shapiq takes them in the order in which they are here.
+        moebius = shapiq.InteractionValues(values, baseline_value=base, **settings)
         return shapiq.game_theory.MoebiusConverter(moebius)(index=index, order=order)
 
 
@@ -389,10 +388,9 @@ def decompose(
     unit = spaces.to_unit(ensemble.space, table)
     largest = d if d <= MOST else 2
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
-    transform = torch.as_tensor(_moebius(sets))
-    x = torch.as_tensor(unit)
-    backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
-    games = [_game(member, x, torch.as_tensor(b), sets) for member, b in zip(ensemble.members, backgrounds)]
+    transform, x = torch.as_tensor(_moebius(sets)), torch.as_tensor(unit)
+    backgrounds = torch.as_tensor(uncertainty.backgrounds(ensemble, n_background, seed))
+    games = [_game(member, x, b, sets) for member, b in zip(ensemble.members, backgrounds)]
     effects = np.array([(game @ transform.T).numpy() for game in games])
     subsets, predictions = [tuple(names[i] for i in s) for s in sets[1:]], ensemble.predict_unit(unit)
     parts, base = effects[:, :, 1:], effects[:, 0, 0]

@@ -100,11 +100,9 @@ class Trust:
         return "good" if self.explained >= LEAST_R2 else "poor"
 
     def __str__(self):
+        r2 = f"{self.r2:.2f} ({self.low:.2f} to {self.high:.2f})"
         ceiling = f" of at most {self.ceiling:.2f}" if np.isfinite(self.ceiling) else ""
-        return (
-            f"{self.metric}: held-out R² {self.r2:.2f} ({self.low:.2f} to {self.high:.2f}){ceiling}, "
-            f"{self.verdict}"
-        )
+        return f"{self.metric}: held-out R² {r2}{ceiling}, {self.verdict}"
 
     def check(self) -> None:
         """Refuse an ensemble that explains nothing, and warn of one that explains little.
@@ -416,11 +414,10 @@ def observed(trials: Trials, metric: str, n_more: int = 0) -> tuple[np.ndarray, 
     """
     rows = trials.usable
     unit, y = spaces.to_unit(trials.space, rows), rows[trials.named(metric)].to_numpy(float)
-    d = unit.shape[1]
-    if len(y) < 2 * d + n_more:
+    n, d = unit.shape
+    if n < (least := 2 * d + n_more):
         raise ValueError(
-            f"{len(y)} usable observations are too few for {d} hyperparameters; at least {2 * d + n_more} "
-            "are needed."
+            f"{n} usable observations are too few for {d} hyperparameters; at least {least} are needed."
         )
     if d == 0 or np.ptp(y) == 0:
         what = f"{metric} is the same in all trials" if d else "the space holds constants only"

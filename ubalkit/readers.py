@@ -306,7 +306,7 @@ class _Reader:
     def _used(self, table: pd.DataFrame) -> pd.DataFrame:
         """The hyperparameters as the source has them."""
         _need(self.metrics, table.columns.drop("status"))
-        columns, names = table.drop(columns=["status", *self.metrics]), [*self.names]
+        columns, names = table.drop(columns=["status", *self.metrics]), [*(self.names or ())]
         if isinstance(self.space, ConfigurationSpace):
             names = spaces.names(self.space)
             constants = {n: self.space[n].value for n in names if isinstance(self.space[n], Constant)}
@@ -355,7 +355,7 @@ class _Reader:
         self.tell("hyperparameters inferred", [name for name in settings if name not in given])
         self.tell("constant hyperparameters", [n for n in settings if isinstance(space[n], Constant)])
         self.tell("empty columns", empty, "left out: ")
-        return space, pd.DataFrame(settings)
+        return space, pd.DataFrame(settings, table.index)
 
     def _connect(self, space: ConfigurationSpace, settings: pd.DataFrame) -> None:
         """Make conditional what finished trials lack."""

@@ -190,11 +190,12 @@ def n_rrelieff(
     influence = np.exp(-((rank / (sigma or np.inf)) ** 2))
     d_c = np.abs(y[near] - y[:, None]) / np.ptp(y)
     d_a = np.abs(unit[near] - unit[:, None])
-    differ, agree = influence * d_c, influence * (1 - d_c)
-    # Where neighbours all agree, or all differ entirely, one of the means is of nothing.
-    least = np.finfo(float).eps
-    weights = np.einsum("ik,ika->a", differ, d_a) / max(differ.sum(), least)
-    weights -= np.einsum("ik,ika->a", agree, d_a) / max(agree.sum(), least)
+
+    def difference(weights):
+        # Where neighbours all agree, or all differ entirely, one of the means is of nothing.
+        return np.einsum("ik,ika->a", weights, d_a) / max(weights.sum(), np.finfo(float).eps)
+
+    weights = difference(influence * d_c) - difference(influence * (1 - d_c))
     return _series(weights if signed else np.maximum(weights, 0), names, "N-RReliefF")
 
 

@@ -143,9 +143,8 @@ class Attribution:
             seen = np.maximum(window @ weights, np.finfo(float).tiny)
             return np.stack([weights * values, weights * np.abs(values)]) @ window.T / seen
 
-        return uncertainty.estimate(
-            means, self.member_values[:, :, j], resample_rows=self.random, n_resamples=200
-        )
+        members = self.member_values[:, :, j]
+        return uncertainty.estimate(means, members, resample_rows=self.random, n_resamples=200)
 
     def curves(self, n_grid: int = 41, bandwidth: float = 0.05) -> pd.DataFrame:
         """The running means along the range of every hyperparameter; see `running`.
@@ -165,8 +164,7 @@ class Attribution:
             bounds of its 90 % interval, ``low`` and ``high``; ``size`` is the
             running mean of their absolute values.
         """
-        grid = np.linspace(0, 1, n_grid)
-        frames = []
+        grid, frames = np.linspace(0, 1, n_grid), []
         for name in self.names:
             values = spaces.values(self.ensemble.space, name, grid)
             running = self.running(name, n_grid, bandwidth)
@@ -249,7 +247,6 @@ def deep_shap(
         )
     ensemble.trust.check()
     unit = spaces.to_unit(ensemble.space, table)
-    x = torch.as_tensor(unit)
     values, base = [], []
     for member, points in zip(ensemble.members, uncertainty.backgrounds(ensemble, n_background, seed)):
         background = torch.as_tensor(points)
@@ -257,7 +254,7 @@ def deep_shap(
             # shap's hooks meet tensors that need no gradient, as they should.
             warnings.simplefilter("ignore", UserWarning)
             explainer = shap.DeepExplainer(member, background)
-            values.append(explainer.shap_values(x, check_additivity=False)[:, :, 0])
+            values.append(explainer.shap_values(torch.as_tensor(unit), check_additivity=False)[:, :, 0])
         base.append(member(background).mean().item())
     values, base = np.array(values), np.array(base)
     # shap's own check is absolute (0.01): blind for accuracies.

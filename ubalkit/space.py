@@ -408,8 +408,7 @@ def reduced(
             low, high = (round(low), round(high)) if isinstance(hp, IntegerHyperparameter) else (low, high)
             hp = type(hp)(name, low, high, log=hp.log, meta=hp.meta)
         smaller.add(hp)
-    whole = plain(space)
-    return from_plain({**plain(smaller), **{key: whole[key] for key in ("conditions", "forbiddens")}})
+    return from_plain(plain(space) | {"hyperparameters": plain(smaller)["hyperparameters"]})
 
 
 def plain(space: ConfigurationSpace) -> dict:
