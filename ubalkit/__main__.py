@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
               experiment=True, device=True)  # fmt: skip
     one.add_argument("--first", type=int, default=0, help="index of the first configuration")
     one.add_argument("--count", type=int, help="how many; the profile's number by default")
-    one.add_argument("--precision", default="float32", help="of matrix products: float32, or tf32 on cuda")
+    how = "of matrix products: float32, or tf32 on cuda"
+    one.add_argument("--precision", default="float32", choices=[*workers.PRECISIONS], help=how)
     one.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
     one.add_argument("--dask", default="", metavar="ADDRESS", help="of a Dask scheduler whose workers search")
     one.add_argument("--chunk", type=int, help="networks side by side")

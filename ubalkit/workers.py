@@ -46,16 +46,17 @@ def check_device(device) -> None:
 
 @contextlib.contextmanager
 def torch_set(device="cpu", precision: str = "float32"):
-    """Inside, torch computes on one thread on the CPU, and its products in a precision of `PRECISIONS`.
+    """Let torch compute inside on one thread, or on a CUDA device in a precision of `PRECISIONS`.
 
     On one thread, so that no thread count decides how a sum is rounded.
     """
     import torch
 
     threads, before = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(PRECISIONS[precision])
     if str(device) == "cpu":
         torch.set_num_threads(1)
+    else:
+        torch.set_float32_matmul_precision(PRECISIONS[precision])
     try:
         yield
     finally:
