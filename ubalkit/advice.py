@@ -22,9 +22,6 @@ from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
 from ubalkit.shapley import Attribution
 
-__all__ = ["Recommendation", "recommend", "joint", "recommendation", "reasons", "low_throughout"]
-__all__ += ["readable", "LOW"]
-
 #: Importance is low if the peak of the running mean |SHAP| stays below this
 #: share of the largest peak of all. The paper gives no number.
 LOW = 0.4

@@ -26,8 +26,6 @@ from ubalkit.metamodel import Ensemble
 from ubalkit.observations import Trials
 from ubalkit.shapley import Attribution
 
-__all__ = ["curve", "overlap", "Stopping", "stopping", "Budgets", "at_budgets", "intermediate_values"]
-
 
 def curve(
     trials: Trials,

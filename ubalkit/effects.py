@@ -6,8 +6,7 @@ sum f(x) = Σ_S m_S(x_S) over all sets S of hyperparameters, in which m_S is wha
 S does jointly beyond what its parts do. With the game v(S) = mean over
 background points b of f(x on S, b elsewhere), the m_S are its Möbius transform
 (Grabisch and Roubens, 1999). All else follows from them: SHAP values
-φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices, and through shapiq every interaction
-index.
+φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices, and shapiq's interaction indices.
 
 The own effect m_i depends on x_i alone. So where SHAP values are drawn along a
 hyperparameter, all vertical scatter is interaction; here it gets its name.
@@ -38,9 +37,7 @@ MOST = 12
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Effects of all sets of hyperparameters, at configurations, in units of the metric.
-
-    `decompose` makes it.
+    """Effects of all sets of hyperparameters, at configurations; `decompose` makes it.
 
     Attributes
     ----------
@@ -56,7 +53,7 @@ class Decomposition:
         The sets S, smaller ones first: all but the empty one, or those of at
         most two hyperparameters.
     member_components : ndarray, shape (n_members, n, n_subsets)
-        The effect m_S of each set, for each member.
+        The effect m_S of each set, for each member, in units of the metric.
     base_values : ndarray, shape (n_members,)
         The mean prediction of each member over its background, m_∅.
     predictions : ndarray, shape (n_members, n)
@@ -159,10 +156,8 @@ class Decomposition:
 
         Parameters
         ----------
-        n_resamples : int
-            Number of replicates behind the intervals; with 0 these are NaN.
-        seed : int
-            Seed of the replicates.
+        n_resamples, seed : int
+            Number of replicates behind the intervals (NaN with 0), and their seed.
 
         Returns
         -------
@@ -182,10 +177,8 @@ class Decomposition:
 
         Parameters
         ----------
-        n_resamples : int
-            Number of replicates behind the intervals; with 0 these are NaN.
-        seed : int
-            Seed of the replicates.
+        n_resamples, seed : int
+            Number of replicates behind the intervals (NaN with 0), and their seed.
 
         Returns
         -------
@@ -210,10 +203,8 @@ class Decomposition:
 
         Parameters
         ----------
-        n_resamples : int
-            Number of replicates behind the intervals; with 0 these are NaN.
-        seed : int
-            Seed of the replicates.
+        n_resamples, seed : int
+            Number of replicates behind the intervals (NaN with 0), and their seed.
 
         Returns
         -------
@@ -244,10 +235,8 @@ class Decomposition:
         ----------
         rows : ndarray of bool, shape (n,), optional
             The configurations to look at; all by default.
-        n_resamples : int
-            Number of replicates behind the intervals; with 0 these are NaN.
-        seed : int
-            Seed of the replicates.
+        n_resamples, seed : int
+            Number of replicates behind the intervals (NaN with 0), and their seed.
 
         Returns
         -------
@@ -353,12 +342,11 @@ def decompose(
     Notes
     -----
     Of up to `MOST` (12) hyperparameters that vary, the effects of all 2^d sets
-    are computed. Of more, it is the effects of one and of two, d (d + 1) / 2 in
-    all, each exactly as it would be among all sets (nothing is approximated or
-    drawn), and `Decomposition.remainder` holds what they leave of each
-    prediction. Main effects, pairs, Sobol' indices of first order and shares of
-    the orders are whole then; total indices lack the larger sets; what needs
-    these, as SHAP values do, is refused.
+    are computed. Of more, it is those of one and of two, d (d + 1) / 2 in all,
+    each exactly as it would be among all sets; `Decomposition.remainder` holds
+    what they leave of each prediction. Own effects, pairs, Sobol' indices of
+    first order and shares of the orders are whole then; total indices lack the
+    larger sets; what needs these, as SHAP values do, is refused.
 
     Raises
     ------
@@ -410,10 +398,8 @@ def surface(
         The hyperparameters.
     n_grid : int
         Number of points along each.
-    n_background : int
-        Number of scrambled Sobol' points for the mean over the others.
-    seed : int
-        Seed of these points.
+    n_background, seed : int
+        Number of scrambled Sobol' points for the mean over the others, and their seed.
 
     Returns
     -------

@@ -15,8 +15,6 @@ from ubalkit.metamodel import Ensemble, Trust
 from ubalkit.observations import Trials
 from ubalkit.shapley import Attribution
 
-__all__ = ["Explanation", "explain"]
-
 
 @dataclass(frozen=True)
 class Explanation:

@@ -25,9 +25,6 @@ from ubalkit import files, uncertainty
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
 
-__all__ = ["Ensemble", "fit", "load", "observed", "ARCHITECTURES", "WEIGHT_DECAYS"]
-__all__ += ["Trust", "UntrustworthyError", "LEAST_R2", "r2_interval", "noise_variance"]
-
 #: (n_h, d_h) and weight decays among which cross-validation chooses.
 ARCHITECTURES = ((1, 32), (2, 32))
 WEIGHT_DECAYS = (1e-3, 3e-3, 5e-3, 1e-2, 3e-2)

@@ -39,8 +39,6 @@ from ubalkit import space as spaces
 from ubalkit.files import line
 from ubalkit.observations import Trials
 
-__all__ = ["from_frame", "from_csv", "from_optuna", "from_sklearn", "optuna_distributions"]
-
 Names = str | Sequence[str]
 Space = ConfigurationSpace | Mapping[str, object] | None
 

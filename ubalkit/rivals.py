@@ -21,9 +21,6 @@ from ubalkit import metamodel
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
 
-__all__ = ["fanova", "ped_anova", "mdi", "n_rrelieff", "permutation", "tree_shap"]
-__all__ += ["METHODS", "compare", "quiet"]
-
 
 def fanova(trials: Trials, metric: str | None = None, *, n_trees: int = 24, seed: int = 0) -> pd.Series:
     """Functional ANOVA of a random forest (Hutter et al., 2014), as Optuna computes it.

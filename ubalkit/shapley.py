@@ -18,7 +18,7 @@ from ubalkit import space as spaces
 from ubalkit import uncertainty
 from ubalkit.metamodel import Ensemble
 
-__all__ = ["Attribution", "deep_shap", "agreement"]
+__all__ = ["Attribution", "windows", "deep_shap", "agreement"]
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class Attribution:
         Estimate
             Of shape (2, n_grid): the SHAP values first.
         """
-        j, grid = self.names.index(name), np.linspace(0, 1, n_grid)
-        window = np.exp(-0.5 * ((grid[:, None] - self.unit[:, j]) / bandwidth) ** 2)
+        j = self.names.index(name)
+        window = windows(self.unit[:, j], n_grid, bandwidth)
         window = window * spaces.active(self.ensemble.space, self.unit)[:, j]
 
         def means(values, weights):
@@ -192,6 +192,30 @@ class Attribution:
         """Write a NumPy archive of ``member_values``, ``base_values``, ``unit`` and the table's ``index``."""
         arrays = {"member_values": self.member_values, "base_values": self.base_values, "unit": self.unit}
         np.savez_compressed(path, index=self.table.index, **arrays)
+
+
+def windows(unit: np.ndarray, n_grid: int = 41, bandwidth: float = 0.05) -> np.ndarray:
+    """The Gaussian windows of running means: how much each point counts at each place of a grid.
+
+    Parameters
+    ----------
+    unit : ndarray, shape (n,)
+        Where the points are, in [0, 1].
+    n_grid : int
+        Places, evenly from 0 to 1.
+    bandwidth : float
+        Standard deviation of the windows.
+
+    Returns
+    -------
+    ndarray, shape (n_grid, n)
+
+    Examples
+    --------
+    >>> windows(np.array([0.0, 0.5]), n_grid=3, bandwidth=0.5).round(2).tolist()
+    [[1.0, 0.61], [0.61, 1.0], [0.14, 0.61]]
+    """
+    return np.exp(-0.5 * ((np.linspace(0, 1, n_grid)[:, None] - unit) / bandwidth) ** 2)
 
 
 def deep_shap(

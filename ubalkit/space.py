@@ -27,11 +27,6 @@ from ConfigSpace.hyperparameters import (
 
 from ubalkit import files
 
-__all__ = ["names", "varied", "choices", "is_number", "describe"]
-__all__ += ["sample", "sobol", "spread", "to_unit", "from_unit", "active", "legal", "settled", "bound"]
-__all__ += ["coordinate", "snapped", "values", "reduced", "plain", "from_plain"]
-
-
 # Draws of one configuration before forbidden clauses are said to leave nothing.
 _PATIENCE = 1000
 

@@ -17,8 +17,6 @@ from scipy import stats
 
 from ubalkit import space as spaces
 
-__all__ = ["Estimate", "estimate", "interval", "bootstrap", "bounds", "backgrounds", "order"]
-
 #: Confidence of all intervals.
 LEVEL = 0.9
 
