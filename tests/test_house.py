@@ -82,11 +82,6 @@ def test_the_package_is_small():
     assert 0 < sum(map(lines_of_code, CORE)) <= 1700
 
 
-def test_every_room_is_short_enough_to_read():
-    lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
-    assert {module: length for module, length in lengths.items() if length > 480} == {}
-
-
 def test_what_comes_from_outside_is_refused_at_few_doors():
     raised = [node for m in MODULES for node in ast.walk(tree(m)) if isinstance(node, ast.Raise) and node.exc]
     assert len(raised) <= 2 * sum(map(lines_of_code, MODULES)) / 100
