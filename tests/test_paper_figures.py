@@ -82,12 +82,10 @@ def test_networks_stand_at_their_differences_in_the_colour_of_their_accuracy(tab
 
 
 DRAWN = {
-    "spread": lambda table, _: paper.spread(table),
     "quality": lambda table, _: paper.quality({m: table[m].to_numpy() * 0.9 for m in METRICS}, table),
     "ranges": lambda _, shap: paper.ranges(
         {"ours": advice.recommend(shap), "paper": claims.constraints(shap)}, shap
     ),
-    "arms": lambda table, _: paper.arms({"full": table, "ours": table.iloc[:20]}, TEST),
     "best_of": lambda t, _: paper.best_of(comparisons.best_of({"full": t}, BACK, n_resamples=9), BACK),
     "coupling": lambda table, _: paper.coupling(table),
 }

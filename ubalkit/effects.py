@@ -28,8 +28,6 @@ from ubalkit import uncertainty
 from ubalkit.metamodel import Ensemble
 from ubalkit.shapley import Attribution
 
-__all__ = ["Decomposition", "decompose", "surface", "MOST"]
-
 #: Up to so many hyperparameters all 2^d effects are computed, beyond it those
 #: of one and two hyperparameters, and the rest as one remainder.
 MOST = 12

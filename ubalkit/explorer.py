@@ -20,14 +20,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ConfigSpace.hyperparameters import IntegerHyperparameter
-from matplotlib.ticker import MaxNLocator
 
 from ubalkit import effects, figures, uncertainty
 from ubalkit import space as spaces
-from ubalkit.figures import label, symbol
 from ubalkit.metamodel import Ensemble
-
-__all__ = ["Explorer", "explore"]
 
 RAISES, LOWERS, WARNING = "#0072B2", "#D55E00", "var(--jp-error-color1, #B00020)"
 
@@ -47,11 +43,13 @@ class Explorer(widgets.VBox):
     Attributes
     ----------
     ensemble : Ensemble
+        What is explored.
     controls : dict of str to Widget
         The slider or list of each hyperparameter that is not a constant.
     across, up : Dropdown
         The two hyperparameters of the slice.
     prediction, waterfall, heat_map : HTML
+        The sentence and the two charts.
     configuration : dict
         What the controls say, constants included.
     value, low, high : float
@@ -65,14 +63,24 @@ class Explorer(widgets.VBox):
     slice : ndarray
         The predictions shown, rows along `up`, columns along `across`; none of
         a single hyperparameter.
+
+    Examples
+    --------
+    >>> from ubalkit import metamodel, readers
+    >>> table = pd.DataFrame(np.random.default_rng(0).random((60, 2)), columns=["rate", "depth"])
+    >>> trials = readers.from_frame(table.assign(score=table["rate"]), "score")
+    >>> shown = explore(metamodel.fit(trials, n_members=2, n_folds=2, steps=99, weight_decays=[0.001]))
+    >>> shown.controls["rate"].value = 0.8
+    >>> round(shown.value, 1), shown.contributions["contribution"].idxmax()
+    (0.8, 'rate')
     """
 
     def __init__(self, ensemble: Ensemble, at: Mapping | None, n_background: int, seed: int):
         super().__init__()
         space = ensemble.space
         self.ensemble, self._settings = ensemble, {"n_background": n_background, "seed": seed}
-        at = {} if at is None else at
-        self.configuration = {n: at.get(n, space[n].default_value) for n in spaces.names(space)}
+        given = {} if at is None else {n: at[n] for n in at.keys() if at[n] == at[n]}  # without NaN
+        self.configuration = {n: given.get(n, space[n].default_value) for n in spaces.names(space)}
         spaces.to_unit(space, pd.DataFrame([self.configuration]))  # refuses what lies outside
         self._names = spaces.varied(space)
         width = f"{max(len(_plain(n)) for n in self._names) + 1}ch"
@@ -85,11 +93,9 @@ class Explorer(widgets.VBox):
         self._explain()
         # The slice starts with the two that contribute most.
         first = self.contributions["contribution"][self._names].abs().nlargest(2).index
-        pairs = [(_plain(n), n) for n in self._names]
-        self.across, self.up = (
-            widgets.Dropdown(options=pairs, value=n, description=text, layout={"width": "auto"})
-            for n, text in ((first[0], "across"), (first[-1], "up"))
-        )
+        shared = {"options": [(_plain(n), n) for n in self._names], "layout": {"width": "auto"}}
+        self.across = widgets.Dropdown(value=first[0], description="across", **shared)
+        self.up = widgets.Dropdown(value=first[-1], description="up", **shared)
         self._draw()
         for control in (*self.controls.values(), self.across, self.up):
             control.observe(self._changed, "value")
@@ -117,13 +123,11 @@ class Explorer(widgets.VBox):
             warnings.simplefilter("ignore")
             table = pd.DataFrame([self.configuration])
             found = effects.decompose(self.ensemble, table, **self._settings)
-        members, rows = found.member_shares[:, 0], list(self._names)
-        if not found.complete:
-            members, rows = np.hstack([members, found.remainder]), [*rows, HIGHER]
-        values = np.column_stack([members, found.predictions])
+        values = np.column_stack([found.member_shares[:, 0], found.remainder, found.predictions])
         low, high = uncertainty.interval(values.mean(0), values, n_members=len(values))
-        frame = pd.DataFrame({"contribution": values.mean(0), "low": low, "high": high}, [*rows, ""])
-        self.contributions = frame.iloc[:-1].rename_axis("hyperparameter")
+        rows = [*self._names, HIGHER, "prediction"]
+        frame = pd.DataFrame({"contribution": values.mean(0), "low": low, "high": high}, rows)
+        self.contributions = frame.iloc[: -2 if found.complete else -1].rename_axis("hyperparameter")
         self.value, self.low, self.high = frame.iloc[-1]
         self.base, self._unit = float(found.base_values.mean()), found.unit[0]
         # What a condition switches off cannot be moved.
@@ -131,7 +135,7 @@ class Explorer(widgets.VBox):
             control.disabled = not on
 
     def _draw(self) -> None:
-        trust, metric = self.ensemble.trust, label(self.ensemble.metric)
+        trust, metric = self.ensemble.trust, figures.label(self.ensemble.metric)
         low, value, high = (self._number(v) for v in (self.low, self.value, self.high))
         interval = f"90 % interval {low} to {high}" if self.low < self.high else "one member has no interval"
         note, style = f"held-out R² = {trust.r2:.2f} ({trust.low:.2f} to {trust.high:.2f})", ""
@@ -160,8 +164,8 @@ class Explorer(widgets.VBox):
         ticks = np.array(_nice(least, most))
         said = {n: f"{_plain(n)} = {_readable(self.configuration[n])}" for n in self._names}
         names = ["mean prediction", *(said.get(n, n) for n in self.contributions.index), "this prediction"]
-        texts = [self._number(s, "+") for s in steps]
-        texts[0], texts[-1] = self._number(self.base), self._number(self.value)
+        inner = (self._number(step, "+") for step in steps[1:-1])
+        texts = [self._number(self.base), *inner, self._number(self.value)]
         # Room for values that change in length, and for a number at either end of the bars.
         left, bottom = 7 * max(15, *(len(_plain(n)) + 10 for n in self._names)), 24 * len(rows) + 6
         rows, places = (left + 42 + (v - least) / (most - least) * 160 for v in (rows, ticks))
@@ -220,14 +224,15 @@ def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, s
     Parameters
     ----------
     ensemble : Ensemble
+        From `metamodel.fit`.
     at : mapping of name to value, optional
         Where to start, for example a row of the observations; what it lacks
-        starts at the default of the space.
+        (or has NaN for) starts at the default of the space.
     n_background : int
         Points for the mean over the other hyperparameters; see
         `effects.decompose`.
     seed : int
-        Of these points.
+        Seed of these points.
 
     Returns
     -------
@@ -242,6 +247,15 @@ def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, s
     ValueError
         If the ensemble predicts no better than the mean (see
         `metamodel.Ensemble.trust`), or `at` lies outside the space.
+
+    Examples
+    --------
+    >>> from ubalkit import metamodel, readers
+    >>> table = pd.DataFrame(np.random.default_rng(0).random((60, 2)), columns=["rate", "depth"])
+    >>> trials = readers.from_frame(table.assign(score=table["rate"]), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=2, n_folds=2, steps=99, weight_decays=[0.001])
+    >>> explore(ensemble, at={"rate": 0.2}).across.value
+    'rate'
     """
     ensemble.trust.check()
     return Explorer(ensemble, at, n_background, seed)
@@ -270,7 +284,7 @@ def _cells(space, name: str) -> np.ndarray:
 
 
 def _nice(low: float, high: float) -> list[float]:
-    return [t for t in MaxNLocator(5, steps=[1, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    return [t for t in plt.MaxNLocator(5, steps=[1, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
 
 
 def _ticks(hp, room: int) -> list[tuple[float, str]]:
@@ -286,12 +300,12 @@ def _ticks(hp, room: int) -> list[tuple[float, str]]:
 
 def _plain(name: str) -> str:
     """The symbol of a hyperparameter in plain characters: β₂ᶠ for its mathematics."""
-    if symbol(name) == name:
+    text = figures.symbol(name)
+    if text == name:
         return name
     signs = str.maketrans("0123456789FB-", "₀₁₂₃₄₅₆₇₈₉ᶠᴮ−", "$_^\\")
-    text = symbol(name).replace("beta", "β").replace("gamma", "γ")
-    whole, minus, rest = text.rpartition("- ")
-    return whole.translate({36: None}) + minus.translate(signs) + rest.translate(signs)
+    whole, minus, rest = text.replace("beta", "β").replace("gamma", "γ").rpartition("- ")
+    return whole.replace("$", "") + (minus + rest).translate(signs)
 
 
 def _readable(value) -> str:

@@ -18,8 +18,6 @@ from ubalkit import space as spaces
 from ubalkit import uncertainty
 from ubalkit.metamodel import Ensemble
 
-__all__ = ["Attribution", "windows", "deep_shap", "agreement"]
-
 
 @dataclass(frozen=True)
 class Attribution:

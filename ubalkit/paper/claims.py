@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ubalkit import advice, uncertainty
+from ubalkit import advice, shapley, uncertainty
 from ubalkit.advice import LOW, Recommendation
+from ubalkit.paper import tasks
 from ubalkit.shapley import Attribution
-
-__all__ = ["STATEMENTS", "EXCLUDED", "RANGES", "judge", "coupling", "constraints"]
 
 #: What the paper leaves out of the next search, and where it keeps the rest (end of Section 4).
 EXCLUDED = ("beta_1", "gammaB_1", "gammaB_2")
@@ -34,10 +33,18 @@ class _Sample:
     weights: np.ndarray  # (n,)
     windows: dict[str, np.ndarray]  # hyperparameter -> (n_grid, n)
 
+    def shap(self, metric: str, name: str) -> np.ndarray:
+        """SHAP values of a hyperparameter, (n,)."""
+        return self.values[metric][:, self.names.index(name)]
+
+    def within(self, name: str, low: float, high: float) -> np.ndarray:
+        """The weights of the rows where a hyperparameter's value is within a range, zero elsewhere; (n,)."""
+        return self.weights * self.table[name].between(low, high).to_numpy()
+
     def mean(self, metric: str, name: str, low: float, high: float) -> float:
         """Mean SHAP value of a hyperparameter where its value is within a range."""
-        weights = self.weights * self.table[name].between(low, high).to_numpy()
-        return weights @ self.values[metric][:, self.names.index(name)] / weights.sum()
+        weights = self.within(name, low, high)
+        return weights @ self.shap(metric, name) / weights.sum()
 
     def running(self, name: str, values: np.ndarray) -> np.ndarray:
         """Running mean along a hyperparameter's range."""
@@ -46,11 +53,9 @@ class _Sample:
 
     def scatter(self, metric: str, name: str, low: float, high: float) -> float:
         """Standard deviation of the SHAP values around their running mean, within a range."""
-        j = self.names.index(name)
-        grid = np.linspace(0, 1, len(self.windows[name]))
-        values = self.values[metric][:, j]
+        values, grid = self.shap(metric, name), np.linspace(0, 1, len(self.windows[name]))
         curve = np.interp(self.table[name], grid, self.running(name, values))
-        weights = self.weights * self.table[name].between(low, high).to_numpy()
+        weights = self.within(name, low, high)
         return float(np.sqrt(weights @ (values - curve) ** 2 / weights.sum()))
 
 
@@ -82,10 +87,10 @@ def _lies_above(s: _Sample, _: str) -> float:
 
 def _departs(s: _Sample, _: str) -> float:
     """Slope of the difference of the two SHAP values along beta_2 above 0.4."""
-    x, j = s.table["beta_2"].to_numpy(), s.names.index("beta_2")
-    weights = s.weights * (x >= 0.4)
+    x, weights = s.table["beta_2"].to_numpy(), s.within("beta_2", 0.4, 1)
     centred = x - weights @ x / weights.sum()
-    return weights * centred @ (s.values[TEST][:, j] - s.values[BACK][:, j]) / (weights @ centred**2)
+    difference = s.shap(TEST, "beta_2") - s.shap(BACK, "beta_2")
+    return weights * centred @ difference / (weights @ centred**2)
 
 
 _PEAK = f"{LOW} less its share of the largest peak"
@@ -120,6 +125,7 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
     n_resamples : int
         Bootstrap resamples, of ensemble members and observations.
     seed : int
+        Seed of the resamples.
 
     Returns
     -------
@@ -128,14 +134,21 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
         effect is), ``effect``; ``low`` and ``high``, the bounds of its 90 %
         interval; ``verdict``: holds (the interval lies above 0), does not
         hold (below 0), or undecided.
+
+    Examples
+    --------
+    >>> from ubalkit import space as spaces
+    >>> from ubalkit.ubal import hyperparameters
+    >>> table = spaces.sample(hyperparameters.space(), 0, range(60))
+    >>> falling = np.stack([0.49 - table, 0.5 - table])  # of two members, along every hyperparameter
+    >>> shap = Attribution(None, table, list(table), table.to_numpy(), falling, np.zeros(2))
+    >>> judged = judge({TEST: shap, BACK: shap}, n_resamples=50)
+    >>> judged.loc[judged["claim"] == 7, "verdict"].unique().tolist()
+    ['does not hold']
     """
     test, back = attributions[TEST], attributions[BACK]
     assert test.table.index.equals(back.table.index), "the attributions explain different rows"
-    grid = np.linspace(0, 1, 21)
-    windows = {
-        name: np.exp(-0.5 * ((grid[:, None] - test.table[name].to_numpy()) / 0.05) ** 2)
-        for name in test.names
-    }
+    windows = {name: shapley.windows(test.table[name].to_numpy(), n_grid=21) for name in test.names}
     # Member k of both ensembles was trained on the same resample: they are drawn as one.
     members = np.stack([test.member_values, back.member_values], axis=2)
 
@@ -174,6 +187,7 @@ def coupling(
     n_resamples : int
         Bootstrap resamples of the observations.
     seed : int
+        Seed of the resamples.
 
     Returns
     -------
@@ -181,22 +195,23 @@ def coupling(
         Index: metric, and in how many layers γ^F_l > β_l; ``n`` observations;
         ``mean`` of the metric with its 90 % interval, ``low`` and ``high``;
         ``best``, how many of the best are among them.
+
+    Examples
+    --------
+    >>> from ubalkit import files, observations
+    >>> networks = observations.read(files.data("compact") / "observations.csv").table
+    >>> coupling(networks)["mean"].unstack("layers").round(1).loc["test_accuracy"].tolist()
+    [0.1, 0.3, 0.7]
     """
-    pairs = [(f"gammaF_{k}", f"beta_{k + 1}") for k in range(1, 100) if f"gammaF_{k}" in table]
-    layers = sum((table[gamma] > table[beta]).astype(int) for gamma, beta in pairs)
-    rng = np.random.default_rng(seed)
-    rows = []
+    layers = (tasks.margins(table).filter(like="W_") > 0).sum(axis=1)
+    rng, rows = np.random.default_rng(seed), []
     for metric in (TEST, BACK):
         best = table[metric].nlargest(n_best).index
         for count, values in table[metric].dropna().groupby(layers):
-            mean = uncertainty.bootstrap(_average, values, n_resamples=n_resamples, seed=rng)
+            mean = uncertainty.bootstrap(lambda x: x.mean(-1), values, n_resamples=n_resamples, seed=rng)
             rows.append((metric, count, len(values), *mean, values.index.isin(best).sum()))
     columns = ["metric", "layers", "n", "mean", "low", "high", "best"]
     return pd.DataFrame(rows, columns=columns).set_index(["metric", "layers"])
-
-
-def _average(values: np.ndarray) -> np.ndarray:
-    return values.mean(-1)
 
 
 def constraints(attribution: Attribution, *, n_best: int = 20) -> Recommendation:
@@ -211,6 +226,15 @@ def constraints(attribution: Attribution, *, n_best: int = 20) -> Recommendation
         Of UBAL's seven hyperparameters.
     n_best : int
         Best configurations that the guard counts.
+
+    Examples
+    --------
+    >>> from ubalkit import effects, files, metamodel, observations
+    >>> trials = observations.read(files.data("compact") / "observations.csv")
+    >>> ensemble = metamodel.fit(trials, TEST, n_members=2, n_folds=2, steps=50, weight_decays=[0.01])
+    >>> papers = constraints(effects.decompose(ensemble, trials.table.head(50)).shap())
+    >>> papers.ranges["gammaF_1"], list(papers.freeze)
+    ((0.6, 1), ['beta_1', 'gammaB_1', 'gammaB_2'])
     """
     curves, space = attribution.curves().set_index("hyperparameter"), attribution.ensemble.space
     best = {name: curves.loc[name].set_index("value")["mean"].idxmax() for name in EXCLUDED}

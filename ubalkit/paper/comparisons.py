@@ -1,5 +1,6 @@
 """Comparing searches of equal budgets, and two protocols on the same configurations."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,9 +9,6 @@ from scipy.stats import rankdata
 
 from ubalkit import uncertainty
 
-__all__ = ["expected_best", "best_of", "trials_to_reach", "differences", "verdict", "agreement"]
-__all__ += ["rank_correlation"]
-
 
 def expected_best(values: np.ndarray, n) -> np.ndarray:
     """Expected best of n draws from an empirical distribution, exactly.
@@ -18,11 +16,18 @@ def expected_best(values: np.ndarray, n) -> np.ndarray:
     Parameters
     ----------
     values : ndarray, shape (..., n_values)
+        What was observed; several samples at once along the first axes.
     n : int or array of int, shape (n_sizes,)
+        How many are drawn, with replacement.
 
     Returns
     -------
     ndarray, shape (..., n_sizes)
+
+    Examples
+    --------
+    >>> expected_best(np.array([0.0, 1.0]), [1, 2])
+    array([0.5 , 0.75])
     """
     values = np.sort(values, axis=-1)
     below = np.arange(values.shape[-1] + 1) / values.shape[-1]
@@ -41,9 +46,11 @@ def best_of(
     tables : mapping of arm to DataFrame
         Observations.
     metric : str
+        The column that holds the accuracy.
     n_resamples : int
         Bootstrap resamples of an arm's networks.
     seed : int
+        Seed of the resamples.
 
     Returns
     -------
@@ -51,28 +58,30 @@ def best_of(
         ``arm``, ``n``, ``best``; ``low`` and ``high``, the 5 % and 95 % quantiles.
         Of an arm of sequential studies (a column ``study``) the best so far is
         averaged over the studies, which are what is resampled.
+
+    Examples
+    --------
+    >>> curve = best_of({"whole": pd.DataFrame({"accuracy": [0.2, 0.6]})}, "accuracy")
+    >>> curve[["n", "best"]].round(2).to_numpy().tolist()
+    [[1.0, 0.4], [2.0, 0.5]]
     """
     rng = np.random.default_rng(seed)
     frames = []
     for arm, table in tables.items():
-        values = table[metric].dropna().to_numpy()
         if "study" in table:
-            best_so_far = np.maximum.accumulate(_studies(table, metric), axis=1)
-            sizes = np.arange(1, best_so_far.shape[1] + 1)
-            best = best_so_far.mean(0)
-            curves = best_so_far[rng.integers(len(best_so_far), size=(n_resamples, len(best_so_far)))].mean(1)
+            # A row a study, in the order of its trials; failed ones as the worst.
+            values = table.pivot_table(index="study", columns="trial", values=metric).fillna(0).to_numpy()
+            best_so_far = np.maximum.accumulate(values, axis=1)
+            sizes, best = np.arange(1, values.shape[1] + 1), best_so_far.mean(0)
+            curves = rng.choice(best_so_far, (n_resamples, len(values))).mean(1)
         else:
+            values = table[metric].dropna().to_numpy()
             sizes = np.unique(np.geomspace(1, len(values), 40).round().astype(int))
             best = expected_best(values, sizes)
             curves = expected_best(rng.choice(values, (n_resamples, len(values))), sizes)
         low, high = uncertainty.bounds(curves)
         frames.append(pd.DataFrame({"arm": arm, "n": sizes, "best": best, "low": low, "high": high}))
     return pd.concat(frames, ignore_index=True)
-
-
-def _studies(table: pd.DataFrame, metric: str) -> np.ndarray:
-    """A metric's values, a row a study, in the order of its trials; failed ones as the worst."""
-    return table.pivot_table(index="study", columns="trial", values=metric).fillna(0).to_numpy()
 
 
 def trials_to_reach(curves: pd.DataFrame, accuracy: float) -> pd.DataFrame:
@@ -83,23 +92,24 @@ def trials_to_reach(curves: pd.DataFrame, accuracy: float) -> pd.DataFrame:
     curves : DataFrame
         From `best_of`.
     accuracy : float
+        The goal.
 
     Returns
     -------
     DataFrame
         Index: arm; ``n``, and ``low`` and ``high``, where the bounds of the
         band reach it: NaN where the arm's budget does not.
+
+    Examples
+    --------
+    >>> curve = {"n": [1, 2, 4], "best": [0.2, 0.5, 0.8], "low": [0.1, 0.3, 0.6], "high": [0.5, 0.7, 0.9]}
+    >>> trials_to_reach(pd.DataFrame(curve).assign(arm="whole"), 0.5).loc["whole"].tolist()
+    [2.0, 1.0, 4.0]
     """
-
-    def first(curve, column):
-        reached = curve.loc[curve[column] >= accuracy, "n"]
-        return reached.min() if len(reached) else np.nan
-
-    arms = curves.groupby("arm", sort=False)
     # The upper bound of the band is the first to get there.
     columns = {"n": "best", "low": "high", "high": "low"}
-    found = {arm: {n: first(curve, column) for n, column in columns.items()} for arm, curve in arms}
-    return pd.DataFrame(found).T.rename_axis("arm")
+    reached = {n: curves["n"].where(curves[column] >= accuracy) for n, column in columns.items()}
+    return pd.DataFrame(reached, dtype=float).groupby(curves["arm"], sort=False).min()
 
 
 def differences(
@@ -116,18 +126,33 @@ def differences(
     Parameters
     ----------
     tables : mapping of arm to DataFrame
+        Observations.
     metric : str
+        The column that is compared.
     against : str
         The arm that the others are compared with.
     sizes : sequence of int
         Sizes of searches whose expected best is compared. The best of all is
         not: the bootstrap of a maximum is not consistent.
+    n_resamples : int
+        Bootstrap resamples of each arm's networks.
+    seed : int
+        Seed of the resamples.
 
     Returns
     -------
     DataFrame
         Index: arm and measure (``mean``, ``best of n``); columns
         ``difference``, ``low``, ``high``.
+
+    Examples
+    --------
+    >>> whole, half = (pd.DataFrame({"accuracy": values}) for values in ([0.2, 0.3, 0.4], [0.6, 0.7, 0.8]))
+    >>> found = differences({"whole": whole, "half": half}, "accuracy", against="whole", sizes=[2])
+    >>> found["difference"].round(1).to_dict()
+    {('half', 'mean'): 0.4, ('half', 'best of 2'): 0.4}
+    >>> verdict(found, "half", "whole")
+    'half against whole: mean: better; best of 2: better.'
     """
     rng = np.random.default_rng(seed)
     values = {arm: table[metric].dropna().to_numpy() for arm, table in tables.items()}
@@ -135,18 +160,17 @@ def differences(
     def measures(x):
         return {"mean": x.mean(-1)} | {f"best of {n}": expected_best(x, n)[..., 0] for n in sizes}
 
+    observed = {arm: measures(v) for arm, v in values.items()}
     resampled = {arm: measures(rng.choice(v, (n_resamples, len(v)))) for arm, v in values.items()}
-    reference, rows = measures(values[against]), []
-    for arm in (arm for arm in tables if arm != against):
-        for measure, observed in measures(values[arm]).items():
-            low, high = uncertainty.bounds(resampled[arm][measure] - resampled[against][measure])
-            rows.append((arm, measure, observed - reference[measure], low, high))
-    columns = ["arm", "measure", "difference", "low", "high"]
-    return pd.DataFrame(rows, columns=columns).set_index(["arm", "measure"])
+    found, others = {}, [arm for arm in tables if arm != against]
+    for arm, measure in itertools.product(others, observed[against]):
+        low, high = uncertainty.bounds(resampled[arm][measure] - resampled[against][measure])
+        found[arm, measure] = observed[arm][measure] - observed[against][measure], low, high
+    return pd.DataFrame(found, ["difference", "low", "high"]).T.rename_axis(["arm", "measure"])
 
 
 def verdict(differences: pd.DataFrame, arm: str, against: str) -> str:
-    """The differences of an arm in one sentence; only what the intervals bear is called better or worse."""
+    """The `differences` of an arm in one sentence; only what the intervals bear is called better or worse."""
     words = []
     for measure, row in differences.loc[arm].iterrows():
         word = "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "not distinguishable"
@@ -171,11 +195,13 @@ def agreement(
         Observations by the cheap and by the costly protocol; rows of one
         index are of one configuration.
     metric : str
+        The column that is compared.
     names : sequence of str
         Hyperparameters whose pull is compared.
     n_resamples : int
         Bootstrap resamples of the configurations that both have.
     seed : int
+        Seed of the resamples.
 
     Returns
     -------
@@ -186,6 +212,13 @@ def agreement(
         its rank correlation with the metric in the reference, less that in
         the table. Columns ``value``, and ``low`` and ``high``, the bounds of
         its 90 % interval.
+
+    Examples
+    --------
+    >>> cheap = pd.DataFrame({"rate": [0.1, 0.5, 0.9], "accuracy": [0.2, 0.4, 0.6]})
+    >>> costly = cheap.assign(accuracy=cheap["accuracy"] + 0.1)
+    >>> agreement(cheap, costly, "accuracy", ["rate"])["value"].round(1).to_dict()
+    {'rank correlation': 1.0, 'mean difference': 0.1, 'pull of rate': 0.0}
     """
     table, reference = table.dropna(subset=[metric]), reference.dropna(subset=[metric])
     rows = table.index.intersection(reference.index)
@@ -205,7 +238,13 @@ def agreement(
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's, along the last axis; NaN where one of the two does not vary."""
+    """Spearman's, along the last axis; NaN where one of the two does not vary.
+
+    Examples
+    --------
+    >>> rank_correlation(np.array([1, 2, 3]), np.array([[1, 5, 9], [3, 2, 1]]))
+    array([ 1., -1.])
+    """
     a, b = (r - r.mean(-1, keepdims=True) for r in (rankdata(v, axis=-1) for v in (a, b)))
     with np.errstate(invalid="ignore"):
         return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from ubalkit import files
 
-__all__ = ["Dataset", "load", "NAMES"]
-
 _MNIST_FILES = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -31,10 +29,14 @@ class Dataset:
 
     Attributes
     ----------
+    name : str
+        Name for `load`.
     x_train, x_test : Tensor of float32, shape (n_images, n_pixels)
         Pixels in [0, 1].
     y_train, y_test : Tensor of int64, shape (n_images,)
         Labels 0 … n_classes - 1.
+    n_classes : int
+        Number of classes.
     """
 
     name: str
@@ -74,6 +76,11 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
         For an unknown name.
     FileNotFoundError
         If MNIST is neither there nor can be downloaded.
+
+    Examples
+    --------
+    >>> load("digits", n_train=100).x_train.shape
+    torch.Size([100, 64])
     """
     if name not in NAMES:
         raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}.")
@@ -99,8 +106,7 @@ def _mnist(root: Path):
         _download_mnist(root)
     # The archives are read here rather than through torchvision, so that a
     # search on a bare GPU machine needs torch alone.
-    parts = [_read_idx(raw / file, md5) for file, md5 in _MNIST_FILES.items()]
-    x_train, y_train, x_test, y_test = parts
+    x_train, y_train, x_test, y_test = (_read_idx(raw / file, md5) for file, md5 in _MNIST_FILES.items())
     return x_train.reshape(60_000, -1) / 255, y_train, x_test.reshape(10_000, -1) / 255, y_test
 
 
@@ -114,8 +120,7 @@ def _read_idx(file: Path, md5: str) -> np.ndarray:
 
 def _download_mnist(root: Path) -> None:
     try:
-        MNIST = _torchvision_mnist()
-        MNIST(files.writable(root), train=True, download=True)
+        _torchvision_mnist()(files.writable(root), train=True, download=True)
     except Exception as error:
         raise FileNotFoundError(
             f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}); connect to "

@@ -8,51 +8,36 @@ import pandas as pd
 import seaborn as sns
 
 from ubalkit import figures
+from ubalkit.figures import GREY
 from ubalkit.shapley import Attribution
 from ubalkit.ubal import hyperparameters
 
-__all__ = ["LABELS", "COLORS", "UBAL", "spread", "quality", "selection", "claims", "ranges", "arms"]
-__all__ += ["best_of", "factors", "coupling", "projections", "pictures"]
-
 #: What the paper's two metrics are called, and their colours.
 LABELS = {"test_accuracy": "testing accuracy", "backprojection_accuracy": "back-projection accuracy"}
-COLORS = {"test_accuracy": "#0072B2", "backprojection_accuracy": "#D55E00"}
+COLORS = dict(zip(LABELS, figures.PALETTE))
 
-_ENSEMBLES = {
-    "test_accuracy": r"$\mathcal{E}_{test}$",
-    "backprojection_accuracy": r"$\mathcal{E}_{backproj}$",
-}
+_ENSEMBLES = dict(zip(LABELS, (r"$\mathcal{E}_{test}$", r"$\mathcal{E}_{backproj}$")))
 
 #: Symbols as in the paper.
 UBAL = figures.Labels(hyperparameters.symbol, LABELS, _ENSEMBLES, COLORS, "trained network")
 
 
-def spread(table: pd.DataFrame):
-    """Distribution of both metrics over the observations."""
-    figure, axes = plt.subplots(1, len(LABELS), figsize=(7, 2.3), sharey=True)
-    for ax, (metric, label) in zip(axes, LABELS.items()):
-        bins = np.linspace(-0.025, 1.025, 43)
-        ax.hist(table[metric], bins, color=COLORS[metric], edgecolor="white", lw=0.4)
-        ax.set(xlabel=label, xlim=(-0.03, 1.03))
-    axes[0].set_ylabel("networks")
-    return figure
-
-
-def quality(
-    predicted: Mapping[str, np.ndarray],
-    table: pd.DataFrame,
-    *,
-    labels: tuple[str, str] = ("predicted, held out", "observed"),
-):
+def quality(predicted: Mapping, table: pd.DataFrame, *, labels=("predicted, held out", "observed")):
     """One number of each network over another, an axis a metric: held-out predictions over what was observed.
 
     Parameters
     ----------
     predicted : mapping of metric to ndarray, shape (n,)
+        What is along the vertical axis.
     table : DataFrame
-        Of the same n networks; the metrics in it are along the horizontal axis.
+        The same n networks, whose metrics are along the horizontal axis.
     labels : (str, str)
-        What is along the vertical and along the horizontal axis.
+        What the vertical and the horizontal axis are called.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"test_accuracy": [0.1, 0.9]})
+    >>> figure = quality({"test_accuracy": np.array([0.2, 0.8])}, networks)
     """
     figure, axes = plt.subplots(1, len(predicted), figsize=(6, 3), sharey=True, squeeze=False)
     rng = np.random.default_rng(0)
@@ -61,7 +46,7 @@ def quality(
         # Accuracies move in steps; a little jitter shows how many share one.
         observed = table[metric] + rng.uniform(-0.012, 0.012, len(table))
         ax.scatter(observed, values, s=size, alpha=alpha, lw=0, color=COLORS[metric])
-        ax.plot([0, 1], [0, 1], color="#444444", lw=0.8)
+        ax.plot([0, 1], [0, 1], color=GREY, lw=0.8)
         ax.set(xlabel=f"{labels[1]} {LABELS[metric]}", xlim=(-0.03, 1.03), ylim=(-0.15, 1.15))
         ax.set_aspect("equal", adjustable="box")
     axes[0, 0].set_ylabel(labels[0])
@@ -69,35 +54,55 @@ def quality(
 
 
 def selection(selections: Mapping[str, pd.DataFrame]):
-    """Cross-validated R² of each size and weight decay of the meta-model, an axis a metric."""
+    """Cross-validated R² of each size and weight decay of the meta-model, an axis a metric.
+
+    Parameters
+    ----------
+    selections : mapping of metric to DataFrame
+        The attribute `selection` of each ensemble.
+
+    Examples
+    --------
+    >>> names = ["n_h", "d_h", "weight_decay"]
+    >>> index = pd.MultiIndex.from_product([[1, 2], [32], [0.001, 0.01]], names=names)
+    >>> figure = selection({"test_accuracy": pd.DataFrame({"r2": [0.7, 0.8, 0.6, 0.9]}, index)})
+    """
     size = (3.1 * len(selections), 2.2)
     figure, axes = plt.subplots(1, len(selections), figsize=size, sharey=True, squeeze=False)
     for ax, (metric, frame) in zip(axes.flat, selections.items()):
         grid = frame["r2"].unstack("weight_decay")
         grid.index = [f"{n_h} × {d_h}" for n_h, d_h in grid.index]
-        grid.columns = [f"{decay:g}" for decay in grid.columns]
-        figures.heat(ax, grid, title=LABELS[metric], size=8, fmt=".3f")
+        figures.heat(ax, grid.rename(columns="{:g}".format), title=LABELS[metric], size=8, fmt=".3f")
         ax.set_xlabel("weight decay")
     axes[0, 0].set_ylabel(r"$n_h$ × $d_h$")
     return figure
 
 
 def claims(judged: pd.DataFrame):
-    """Effect of every claim in units of its own size, with its 90 % interval: right of zero it holds."""
+    """Effect of every claim in units of its own size, with its 90 % interval: right of zero it holds.
+
+    Parameters
+    ----------
+    judged : DataFrame
+        From `claims.judge`.
+
+    Examples
+    --------
+    >>> row = {"claim": 1, "statement": "beta_2 has the most impact", "metric": "test_accuracy"}
+    >>> figure = claims(pd.DataFrame([{**row, "effect": 0.2, "low": 0.1, "high": 0.3}]))
+    """
     colors = {**COLORS, "both": "#666666"}
     figure, ax = plt.subplots(figsize=(7.2, 0.26 * len(judged) + 0.8))
     # Effects have different units; each is drawn in units of the interval's farthest end.
     scale = judged[["low", "high"]].abs().max(axis=1)
-    y = np.arange(len(judged))
-    ax.axvline(0, color="#444444", lw=0.8)
-    color = judged["metric"].map(colors)
+    y, color = np.arange(len(judged)), judged["metric"].map(colors)
+    ax.axvline(0, color=GREY, lw=0.8)
     ax.hlines(y, judged["low"] / scale, judged["high"] / scale, color=color, lw=2)
     ax.scatter(judged["effect"] / scale, y, color=color, s=22, zorder=3)
-    labels = [f"{row.claim}  {row.statement}" for row in judged.itertuples()]
-    repeated = judged["statement"].duplicated()
-    figures.rows(ax, ["" if again else label for again, label in zip(repeated, labels)])
+    labels = judged["claim"].astype(str) + "  " + judged["statement"]
+    figures.rows(ax, labels.mask(judged["statement"].duplicated(), "").to_list())
     ax.set(xlim=(-1.08, 1.08), xticks=[0], xticklabels=["does not hold  |  holds"])
-    for metric in dict.fromkeys(judged["metric"]):
+    for metric in judged["metric"].unique():
         label = LABELS.get(metric, "both metrics")
         ax.plot([], [], color=colors[metric], lw=2, marker="o", ms=4, label=label)
     ax.tick_params(axis="y", length=0, labelsize=8)
@@ -106,7 +111,21 @@ def claims(judged: pd.DataFrame):
 
 
 def ranges(recommendations: Mapping, attribution: Attribution):
-    """The ranges that each recommendation keeps (bars) and the values at which it freezes (dots)."""
+    """The ranges that each recommendation keeps (bars) and the values at which it freezes (dots).
+
+    Parameters
+    ----------
+    recommendations : mapping of str to Recommendation
+        Each with the words that the legend says for it.
+    attribution : Attribution
+        What they were made from; its `names` are the rows.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Some
+    >>> ours = Some(ranges={"beta_2": (0, 0.4)}, freeze={"beta_1": 0.3})
+    >>> figure = ranges({"ours": ours}, Some(names=["beta_1", "beta_2"]))
+    """
     names = attribution.names
     figure, ax = plt.subplots(figsize=(5.2, 0.42 * len(names) + 0.7))
     step = 0.5 / len(recommendations)
@@ -123,64 +142,49 @@ def ranges(recommendations: Mapping, attribution: Attribution):
     return figure
 
 
-def arms(tables: Mapping[str, pd.DataFrame], metric: str):
-    """Distributions of a metric in the arms of a comparison, and their medians."""
-    figure, ax = plt.subplots(figsize=(6.2, 0.62 * len(tables) + 0.8))
-    rng = np.random.default_rng(0)
-    for k, (table, color) in enumerate(zip(tables.values(), sns.color_palette())):
-        jitter = k + rng.uniform(-0.28, 0.28, len(table))
-        ax.scatter(table[metric], jitter, s=6, alpha=0.5, lw=0, color=color)
-        ax.plot([table[metric].median()] * 2, [k - 0.36, k + 0.36], color="black", lw=2)
-    figures.rows(ax, list(tables))
-    ax.set(xlabel=f"{figures.label(metric)}  (bar: median)", ylabel="")
-    return figure
-
-
 def best_of(frame: pd.DataFrame, metric: str):
-    """Best accuracy after n networks, an arm a line, with 90 % bootstrap bands."""
+    """Best accuracy after n networks, an arm a line, with 90 % bootstrap bands.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `comparisons.best_of`.
+    metric : str
+        What the accuracy is, for the axis.
+
+    Examples
+    --------
+    >>> curve = pd.DataFrame({"n": [1, 8], "best": [0.5, 0.8], "low": [0.4, 0.7], "high": [0.6, 0.9]})
+    >>> figure = best_of(curve.assign(arm="whole"), "test_accuracy")
+    """
     figure, ax = plt.subplots(figsize=(5.2, 3.1))
     for (arm, curve), color in zip(frame.groupby("arm", sort=False), sns.color_palette()):
-        ax.fill_between(curve["n"], curve["low"], curve["high"], color=color, alpha=0.2, lw=0)
-        ax.plot(curve["n"], curve["best"], color=color, label=arm)
-    ax.set(xscale="log")
+        figures.band(ax, curve, "n", "best", color, 0.2, label=arm)
+    ax.set(xscale="log", xlabel="networks trained", ylabel=f"best {figures.label(metric)}")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.set(xlabel="networks trained", ylabel=f"best {figures.label(metric)}")
     ax.legend(loc="lower right")
     return figure
 
 
-def factors(frame: pd.DataFrame, metric: str):
-    """Accuracy as one setting after another is moved: a panel a setting, a point a network."""
-    names = list(dict.fromkeys(frame["setting"]))
-    figure, axes = plt.subplots(1, len(names), figsize=(1.45 * len(names), 2.3), sharey=True)
-    for ax, name in zip(axes, names):
-        here = frame[frame["setting"] == name].fillna({"value": "all"})
-        values = list(dict.fromkeys(here["value"]))
-        ax.scatter([values.index(v) for v in here["value"]], here[metric], s=10, alpha=0.6, color="#0072B2")
-        ax.plot(range(len(values)), [here.loc[here["value"] == v, metric].mean() for v in values])
-        labels = [v if isinstance(v, str) else f"{v:g}" for v in values]
-        ax.set(xticks=range(len(values)), xticklabels=labels, xlim=(-0.4, len(values) - 0.6))
-        ax.set_xlabel(name.replace("_", " "))
-        ax.tick_params(axis="x", labelsize=8)
-    axes[0].set_ylabel(figures.label(metric))
-    return figure
-
-
 def coupling(table: pd.DataFrame):
-    """Both metrics of every network over γ^F less β of its two layers; see `claims.coupling`."""
+    """Both metrics of every network over γ^F less β of its two layers; see `claims.coupling`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"gammaF_1": [0.9, 0.1], "beta_2": [0.1, 0.9], "gammaF_2": 0.5, "beta_3": 0.5})
+    >>> figure = coupling(table.assign(test_accuracy=[0.9, 0.1], backprojection_accuracy=[1.0, 0.2]))
+    """
     figure, axes = plt.subplots(1, len(LABELS), figsize=(7.6, 3.2), sharey=True, layout="constrained")
     x, y = table["gammaF_1"] - table["beta_2"], table["gammaF_2"] - table["beta_3"]
     for ax, (metric, label) in zip(axes, LABELS.items()):
         drawn = ax.scatter(x, y, c=table[metric], cmap="viridis", vmin=0, vmax=1, s=9, lw=0)
-        ax.axhline(0, color="#444444", lw=0.8)
-        ax.axvline(0, color="#444444", lw=0.8)
-        ax.set(title=label, xlim=(-1, 1), ylim=(-1, 1), xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        ax.axhline(0, color=GREY, lw=0.8)
+        ax.axvline(0, color=GREY, lw=0.8)
+        ax.set(title=label, xlim=(-1, 1), ylim=(-1, 1), xticks=[-1, 0, 1], yticks=[-1, 0, 1], aspect="equal")
         ax.set_xlabel(f"{figures.symbol('gammaF_1')} − {figures.symbol('beta_2')}")
-        ax.set_aspect("equal")
         ax.grid(visible=False)
     axes[0].set_ylabel(f"{figures.symbol('gammaF_2')} − {figures.symbol('beta_3')}")
-    bar = figure.colorbar(drawn, ax=axes.tolist(), shrink=0.85, ticks=[0, 0.5, 1])
-    bar.set_label("accuracy")
+    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.85, ticks=[0, 0.5, 1], label="accuracy")
     bar.outline.set_visible(False)
     return figure
 
@@ -191,14 +195,25 @@ def projections(images: np.ndarray, class_means: np.ndarray):
     Parameters
     ----------
     images : ndarray, shape (n_networks, n_classes, n_pixels)
+        What each network generates for each class.
     class_means : ndarray, shape (n_classes, n_pixels)
+        Mean training image of each class.
+
+    Examples
+    --------
+    >>> figure = projections(np.ones((1, 2, 9)), np.zeros((2, 9)))
     """
     rows = {f"network {k}": row for k, row in enumerate(images, 1)} | {"mean": class_means}
     return pictures(rows, (7, 0.72 * len(rows)), framed=False)
 
 
 def pictures(rows: Mapping[str, np.ndarray], size: tuple[float, float], *, framed: bool):
-    """Square images in labelled rows; black is 1 where they are framed, else the largest pixel of each."""
+    """Square images in labelled rows; black is 1 where they are framed, else the largest pixel of each.
+
+    Examples
+    --------
+    >>> figure = pictures({"white": np.zeros((2, 9))}, (2, 1), framed=True)
+    """
     figure, axes = plt.subplots(len(rows), len(next(iter(rows.values()))), figsize=size, squeeze=False)
     for line, (label, images) in zip(axes, rows.items()):
         for ax, image in zip(line, np.asarray(images)):

@@ -99,11 +99,8 @@ def fill(text: str, found: Mapping[str, Result]) -> str:
 
 def texts() -> list[Path]:
     """The files whose texts hold results."""
-    return [
-        files.home() / "README.md",
-        files.data() / "README.md",
-        *sorted(files.notebooks().glob("0*.ipynb")),
-    ]
+    pages = [folder / "README.md" for folder in (files.home(), files.data())]
+    return [*pages, *sorted(files.notebooks().glob("0*.ipynb"))]
 
 
 def write_texts() -> None:

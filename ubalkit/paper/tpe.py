@@ -8,8 +8,6 @@ from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
 
-__all__ = ["run"]
-
 
 def run(
     experiment: Experiment, metric: str, *, n_trials: int = 50, n_studies: int = 8, progress: bool = False
@@ -28,7 +26,7 @@ def run(
     n_trials : int
         Networks of each study, one after another.
     n_studies : int
-        Independent repeats.
+        Independent repeats, each with a seed of its own.
     progress : bool
         Whether to show a bar over the trials.
 
@@ -36,6 +34,13 @@ def run(
     -------
     Trials
         Their table has ``study`` and ``trial`` before the hyperparameters.
+
+    Examples
+    --------
+    >>> from ubalkit.paper import tasks
+    >>> task = tasks.heteroassociation(3, size=4, hidden=5, epochs=2)
+    >>> run(task, "bits", n_trials=2, n_studies=2).table[["study", "trial"]].to_numpy().tolist()
+    [[0, 0], [1, 0], [0, 1], [1, 1]]
     """
     import optuna
 
@@ -55,8 +60,8 @@ def run(
             measured = experiment.measure(proposed, experiment.seeds(proposed.index, stream=2))
             for study, trial, value in zip(studies, trials, measured[metric]):
                 # A trial without a finite value is told to have failed.
-                state = None if np.isfinite(value) else optuna.trial.TrialState.FAIL
-                study.tell(trial, value if state is None else None, state=state)
+                outcome = {"values": value} if np.isfinite(value) else {"state": optuna.trial.TrialState.FAIL}
+                study.tell(trial, **outcome)
             measured.insert(0, "study", range(n_studies))
             measured.insert(1, "trial", step)
             rows.append(measured)
