@@ -193,6 +193,8 @@ def test_a_reduced_space_keeps_its_conditions_and_clauses():
     for change in ({"freeze": {"kernel": "rbf"}}, {"ranges": {"degree": (2, 4)}}):
         with pytest.raises(ValueError, match="stands in a condition or a forbidden clause"):
             spaces.reduced(svm(), **change)
+    with pytest.raises(ValueError, match="c is not in the space"):
+        spaces.reduced(svm(), ranges={"c": (0.1, 10)})
 
 
 def test_a_distribution_that_is_not_uniform_is_refused():

@@ -384,8 +384,9 @@ def reduced(
     """
     freeze, ranges = dict(freeze or {}), dict(ranges or {})
     for name in [*freeze, *ranges]:
-        if name in bound(space):
-            raise ValueError(f"{name} stands in a condition or a forbidden clause: it stays as it is.")
+        if name not in space or name in bound(space):
+            why = "stands in a condition or a forbidden clause" if name in space else "is not in the space"
+            raise ValueError(f"{name} {why}: it stays as it is.")
     smaller = ConfigurationSpace(name=space.name)
     for name in names(space):
         hp = space[name]
