@@ -251,6 +251,7 @@ def run(
     Parameters
     ----------
     experiment : Experiment
+        What to search.
     n : int, optional
         The configurations 0 … n - 1; the experiment's own number by default.
     indices : sequence of int, optional
@@ -294,7 +295,8 @@ def run(
     >>> space = ConfigurationSpace({"x": (-1.0, 1.0)})
     >>> square = Experiment("square", lambda at, seed: at["x"] ** 2, space, {"loss": "minimize"})
     >>> import tempfile
-    >>> trials = run(square, 20, folder=Path(tempfile.mkdtemp()), n_jobs=1, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trials = run(square, 20, folder=Path(folder), n_jobs=1, progress=False)
     >>> len(trials), trials.metric
     (20, 'loss')
     """
@@ -380,6 +382,7 @@ def verify(
     experiment : Experiment
         What made the trials.
     trials : Trials
+        What was recorded.
     n_rows : int
         How many, picked at random.
     tolerance : mapping of metric to float, optional
@@ -394,6 +397,15 @@ def verify(
     DataFrame
         A row a configuration and metric: ``recorded``, ``again``,
         ``difference`` and whether it ``holds`` within the tolerance.
+
+    Examples
+    --------
+    >>> from ConfigSpace import ConfigurationSpace
+    >>> space = ConfigurationSpace({"x": (-1.0, 1.0)})
+    >>> square = Experiment("square", lambda at, seed: at["x"] ** 2, space, {"loss": "minimize"})
+    >>> trials = Trials(square.evaluate(range(9)), space, square.directions)
+    >>> verify(square, trials, 2)["holds"].tolist()
+    [True, True]
     """
     table, metrics = trials.table, list(trials.metrics)
     picked = np.random.default_rng(seed).choice(table.index, min(n_rows, len(table)), replace=False)

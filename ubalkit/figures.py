@@ -4,18 +4,17 @@ The style, ``style.mplstyle``, holds inside these functions alone: the session k
 
 Examples
 --------
->>> from ubalkit import explanation, readers, shapley
+>>> from ubalkit import explanation, readers
 >>> table = pd.DataFrame(np.random.default_rng(0).random((60, 2)), columns=["rate", "depth"])
 >>> trials = readers.from_frame(table.assign(score=table["rate"] * (1 + table["depth"])), "score")
 >>> found = explanation.explain(trials, n_members=2, n_folds=2, steps=99, weight_decays=[0.001])
->>> exact, dec = {"score": found.shap}, found.decomposition
->>> drawn = [fig3(*fig3_frame(exact), trials.space, {"score": found.trust}), explained(dec)]
->>> drawn += [importance({"score": found.table}), shares({"score": dec}), surfaces(dec, n_pairs=1)]
->>> drawn += [deep_and_exact({"score": shapley.deep_shap(found.ensemble, table)}, exact)]
->>> drawn += [budgets({"score": Budgets([1, 9], {1: dec, 9: dec}, {})}, "epochs")]
->>> drawn += [methods({"score": pd.DataFrame({"SHAP": [0.7, 0.3], "MDI": [0.6, 0.4]}, ["rate", "depth"])})]
->>> few = {"n": [50, 99], "rank_correlation": [0.8, 0.9], "curve_error": [0.2, 0.1], "overlap": [0.7, 0.9]}
->>> drawn += [convergence(pd.DataFrame(few).assign(method="exact"))]
+
+Fig. 3 for these trials, then its scatter explained, then what the strongest pair does jointly:
+
+>>> points, curves = fig3_frame({"score": found.shap})
+>>> figure = fig3(points, curves, trials.space, {"score": found.trust})
+>>> figure = explained(found.decomposition)
+>>> figure = surfaces(found.decomposition, n_pairs=1)
 """
 
 import re

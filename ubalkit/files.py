@@ -88,7 +88,11 @@ def line(value, most: int = 60) -> str:
 
 
 def sha256(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal."""
+    """SHA-256 of a text, in hexadecimal.
+
+    >>> sha256("")[:8]
+    'e3b0c442'
+    """
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -129,7 +133,16 @@ def read_json(path: Path) -> dict:
 
 
 def write_sealed(path: Path, content: dict) -> None:
-    """Write plain values as JSON with the SHA-256 of all of them, which `read_sealed` checks."""
+    """Write plain values as JSON with the SHA-256 of all of them, which `read_sealed` checks.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_sealed(Path(folder, "a.json"), {"rate": 0.1})
+    ...     read_sealed(Path(folder, "a.json"))
+    {'rate': 0.1}
+    """
     write(path, json.dumps({"sha256": sha256(json.dumps(content)), **content}) + "\n")
 
 
@@ -163,7 +176,18 @@ def from_csv(text: str) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path, **about) -> None:
-    """Write a table as CSV and, beside it, JSON that says what made it and holds its SHA-256."""
+    """Write a table as CSV and, beside it, JSON that says what made it and holds its SHA-256.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = pd.DataFrame({"score": [0.1, 0.2]}).rename_axis("index")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_table(table, Path(folder, "a.csv"), seed=0)
+    ...     again, about = read_table(Path(folder, "a.csv"))
+    >>> again.equals(table), about["rows"], about["seed"]
+    (True, 2, 0)
+    """
     text = to_csv(table)
     own = {"rows": len(table), "sha256": sha256(text)}
     write(path, text)
@@ -196,6 +220,7 @@ def held(folder: Path, drafts: str) -> Iterator[None]:
     Parameters
     ----------
     folder : Path
+        The folder; its lock is the file ``.lock``.
     drafts : str
         Pattern of the files that a killed process leaves half written; they are removed.
 

@@ -40,11 +40,21 @@ class Trials:
         space, NaN where a condition switches one off; the metrics, NaN where a
         trial failed; and ``status``, ``ok`` or ``failed``.
     space : ConfigurationSpace
+        What the trials were drawn from.
     metrics : dict of name to "maximize" or "minimize"
+        What was measured; the first one is explained where none is named.
     report : DataFrame
         What a reader found and did: ``n`` of what, and what was ``done``.
     about : dict
         What made the trials: settings, versions, date.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"rate": (0.0, 1.0)})
+    >>> table = pd.DataFrame({"rate": [0.1, 0.9], "loss": [0.5, np.nan], "status": ["ok", "failed"]})
+    >>> trials = Trials(table, space, {"loss": "minimize"})
+    >>> len(trials), len(trials.usable), trials.metric
+    (2, 1, 'loss')
     """
 
     table: pd.DataFrame
@@ -91,10 +101,13 @@ def checked(
     Parameters
     ----------
     table : DataFrame
+        What was read or has come out of a search.
     space : ConfigurationSpace
+        What the configurations must have been drawn from.
     seed : int
         Seed of the experiment; row *i* must be what `space.sample` draws for it.
     metrics : sequence of str
+        Columns that must hold a number where the status is ok.
 
     Raises
     ------
@@ -129,10 +142,23 @@ def write(trials: Trials, path: str | Path, **about) -> None:
     Parameters
     ----------
     trials : Trials
+        What to write.
     path : str or Path
         Ends in ``.csv``; the JSON has the same name.
     **about
         Further plain values that say what made them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ubalkit import experiment
+    >>> space = ConfigurationSpace({"x": (-1.0, 1.0)})
+    >>> square = experiment.Experiment("square", lambda at, seed: at["x"] ** 2, space, {"loss": "minimize"})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(experiment.run(square, 5, folder=Path(folder), progress=False, n_jobs=1), f"{folder}/a.csv")
+    ...     again = read(f"{folder}/a.csv", square)
+    >>> len(again), dict(again.metrics)
+    (5, {'loss': 'minimize'})
     """
     files.write_table(
         trials.table, Path(path), **{"directions": dict(trials.metrics), **trials.about, **about}
@@ -222,6 +248,7 @@ def merge(folders: Sequence[Path], experiment) -> Merged:
     Parameters
     ----------
     folders : sequence of Path
+        Where the chunks lie.
     experiment : Experiment
         What must have made them.
 

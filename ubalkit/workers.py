@@ -83,7 +83,11 @@ def bar(total: int, done: int, show: bool):
 
 
 def here(work: Work, pieces: Iterable[Sequence[int]]) -> Iterator[pd.DataFrame]:
-    """Evaluate pieces one after another in this process."""
+    """Evaluate pieces one after another in this process.
+
+    >>> list(here(sum, [[1, 2], [3]]))
+    [3, 3]
+    """
     yield from map(work, pieces)
 
 
@@ -169,6 +173,7 @@ def on_cluster(
     Parameters
     ----------
     client : distributed.Client
+        Of the cluster.
     gpu : bool
         Whether a piece needs a GPU: it goes to workers that were started with
         ``--resources GPU=1``, and one at a time to each.

@@ -117,6 +117,7 @@ def meet(*, progress: bool = False, **parameters) -> Path:
     Parameters
     ----------
     progress : bool
+        Whether papermill shows a bar over the cells.
     **parameters
         Of the notebook: ``dataset``, ``n_seeds`` and so on.
 
@@ -136,6 +137,7 @@ def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
     Parameters
     ----------
     progress : bool
+        Whether papermill shows a bar over the cells.
     **parameters
         Of the notebook: ``source``, ``metric``, ``direction``, ``name`` and so
         on; by default the recorded search of a support vector machine.

@@ -102,6 +102,12 @@ class Protocol(Networks):
     ValueError
         For a setting of another type, or a number that is negative, or 0 where
         some are needed.
+
+    Examples
+    --------
+    >>> small = Protocol("small", dataset="digits", n_train=200, hidden=(10,), epochs=2, batch_size=8)
+    >>> small.layers, small.evaluate([0, 1])["status"].tolist()
+    ([64, 10, 10], ['ok', 'ok'])
     """
 
     n_configurations: int = 3000
@@ -170,6 +176,7 @@ class Profile:
     Attributes
     ----------
     protocol : Protocol
+        The search whose networks are explained.
     n_members : int
         Meta-models in an ensemble.
     n_constrained : int

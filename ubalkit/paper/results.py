@@ -25,7 +25,15 @@ WHOLE = ("%", "networks", "epochs", "intervals", "statements", "trials", "units"
 
 
 class Result(NamedTuple):
-    """A number with its 90 % interval and its unit, or a word; as text it is what a sentence quotes."""
+    """A number with its 90 % interval and its unit, or a word; as text it is what a sentence quotes.
+
+    Examples
+    --------
+    >>> print(Result(0.834, 0.82, 0.85))
+    0.83 (0.82 to 0.85)
+    >>> print(Result(1472, unit="networks"))
+    1 472
+    """
 
     value: float | str
     low: float = np.nan
@@ -86,6 +94,11 @@ def fill(text: str, found: Mapping[str, Result]) -> str:
     ------
     ValueError
         For a mark whose result there is not.
+
+    Examples
+    --------
+    >>> fill("An accuracy of <!--a.best-->?<!---->.", {"a.best": Result(0.94)})
+    'An accuracy of <!--a.best-->0.94<!---->.'
     """
 
     def written(match: re.Match) -> str:

@@ -55,12 +55,15 @@ class UBALClassifier(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray, shape (n_classes,)
+        The classes, sorted.
     n_features_in_ : int
+        Number of features.
     feature_names_in_ : ndarray, shape (n_features_in_,)
         If `X` was a DataFrame with names.
     net_ : UBAL
         The network.
     scaler_ : MinMaxScaler
+        Scales the features to [0, 1].
 
     Notes
     -----
@@ -137,6 +140,7 @@ class UBALClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like, shape (n_samples, n_features)
+            Features.
         y : array_like, shape (n_samples,)
             Classes: numbers or strings.
 
@@ -179,6 +183,7 @@ class UBALClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like, shape (n_samples, n_features)
+            Features.
 
         Returns
         -------
@@ -199,6 +204,7 @@ class UBALClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like, shape (n_samples, n_features)
+            Features.
 
         Returns
         -------

@@ -88,6 +88,11 @@ def networks(layers: Sequence[int], table: pd.DataFrame, **how) -> UBAL:
     Returns
     -------
     UBAL
+
+    Examples
+    --------
+    >>> networks([4, 3, 2], spaces.sample(space(), seed=0, indices=range(5))).n_networks
+    5
     """
     values = without_complements(table)[spaces.names(space(len(layers)))].to_numpy(float)
     return UBAL(layers, *np.split(values, [len(layers), 2 * len(layers) - 1], axis=1), **how)

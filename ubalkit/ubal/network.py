@@ -110,6 +110,7 @@ class UBAL:
         Of the initial weights and of the order of the training data, one for
         each network; a single int s gives network k the seed s + k.
     device : str or torch.device
+        Where the weights are, and where training runs.
     dtype : torch.dtype
         ``float32`` or ``float64``; both start from the same weights.
 
@@ -248,6 +249,7 @@ class UBAL:
         Parameters
         ----------
         x : array_like, shape (batch, n_0) or (n_networks, batch, n_0)
+            Inputs, the same for all networks or of each.
 
         Returns
         -------
@@ -264,6 +266,7 @@ class UBAL:
         Parameters
         ----------
         y : array_like, shape (batch, n_L) or (n_networks, batch, n_L)
+            Targets, the same for all networks or of each.
 
         Returns
         -------
@@ -280,7 +283,9 @@ class UBAL:
         Parameters
         ----------
         x : array_like, shape (batch, n_0) or (n_networks, batch, n_0)
+            Inputs, the same for all networks or of each.
         y : array_like, shape (batch, n_L) or (n_networks, batch, n_L)
+            Targets, the same for all networks or of each.
         kept : Kept, optional
             Memory to write them into; fresh memory by default.
 
@@ -354,7 +359,9 @@ class UBAL:
         Parameters
         ----------
         x : array_like, shape (n, n_0)
+            Inputs.
         y : array_like, shape (n, n_L)
+            Targets.
         epochs, batch_size : int
             Passes over the pairs, and pairs a minibatch.
 
@@ -378,6 +385,7 @@ class UBAL:
         Parameters
         ----------
         x : array_like, shape (batch, n_0) or (n_networks, batch, n_0)
+            Inputs, the same for all networks or of each.
 
         Returns
         -------
@@ -403,7 +411,9 @@ class UBAL:
         Parameters
         ----------
         x : array_like, shape (batch, n_0)
+            Test inputs.
         labels : array_like of int, shape (batch,)
+            Class of each.
 
         Returns
         -------

@@ -33,6 +33,7 @@ def save(net: UBAL, path: str | Path) -> None:
     Parameters
     ----------
     net : UBAL
+        The networks.
     path : path
         Commonly ends in ``.safetensors``.
 
@@ -41,6 +42,15 @@ def save(net: UBAL, path: str | Path) -> None:
     ValueError
         If the file cannot be written.
 
+    Examples
+    --------
+    >>> import tempfile
+    >>> net = UBAL([2, 2], [0.5, 0.5], [0.5], [0.5])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(net, f"{folder}/net.safetensors")
+    ...     again = load(f"{folder}/net.safetensors")
+    >>> torch.equal(again.W[0], net.W[0])
+    True
     """
     tensors = {f"{side}.{l}": w.cpu() for side in "WM" for l, w in enumerate(getattr(net, side))}
     tensors["generators"] = torch.stack([g.get_state() for g in net._generators])
@@ -57,6 +67,7 @@ def load(path: str | Path, *, device="cpu") -> UBAL:
     Parameters
     ----------
     path : path
+        The file.
     device : str or torch.device
         Where the weights shall be.
 
