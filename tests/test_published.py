@@ -55,12 +55,18 @@ def swapped(tables):
     return {**tables, "observations": table}
 
 
+def shifted(tables):
+    """One metric, two hundredths higher."""
+    table = tables["observations"]
+    return {**tables, "observations": table.assign(test_accuracy=table[TEST] + 0.02)}
+
+
 def exchanged(tables):
     """One arm in place of another."""
     return {**tables, "constrained_joint": tables["constrained_rule"]}
 
 
-@pytest.mark.parametrize("damage", [swapped, exchanged])
+@pytest.mark.parametrize("damage", [swapped, shifted, exchanged])
 def test_damaged_tables_are_noticed(tables, damage):
     assert wrong(damage(tables))
 

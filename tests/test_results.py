@@ -93,6 +93,12 @@ def test_every_number_of_a_text_is_the_one_found(where):
     assert results.fill(TEXTS[where], results.load()) == TEXTS[where]
 
 
+def test_an_edited_number_is_noticed():
+    text = TEXTS["README.md"]
+    edited, n = re.subn(r"(<!--[\w.]+-->0\.\d)\d", r"\g<1>_", text, count=1)
+    assert n == 1 and results.fill(edited, results.load()) == text
+
+
 def unmarked(text):
     """Numbers with two decimals, as results have, that stand outside of marks, code and addresses."""
     asides = r"Python ≥ 3\.\d+|<!--[\w.:]+-->.*?<!---->|```.*?```|`[^`]*`|\]\([^)]*\)|\$[^$]*\$"
