@@ -180,7 +180,7 @@ def test_networks_that_diverge_are_rows_with_status_failed(tmp_path):
     "how", [{"n": 0}, {"chunk": 0}, {"indices": []}, {"indices": [1, 1]}, {"indices": [-1]}], ids=str
 )
 def test_configurations_that_make_no_sense_are_refused(tmp_path, how):
-    with pytest.raises(ValueError, match="at least one, different, not negative"):
+    with pytest.raises(ValueError, match="at least one index, each once and none negative"):
         quiet_run(folder=tmp_path, **how)
     assert not list(tmp_path.iterdir())
 

@@ -307,9 +307,7 @@ def run(
     wanted = list(range(experiment.n_configurations if n is None else n) if indices is None else indices)
     size = experiment.side_by_side(device) if chunk is None else chunk
     if not wanted or size < 1 or min(wanted) < 0 or len(set(wanted)) < len(wanted):
-        raise ValueError(
-            "Configurations to evaluate are at least one, different, not negative; so is a chunk."
-        )
+        raise ValueError("Give at least one index, each once and none negative, and a chunk of at least 1.")
     folder = files.writable(Path(folder or files.runs(experiment.name) / "chunks"))
     with files.held(folder, ".*.chunk.json.*"):
         done = observations.read_chunks(folder, experiment)

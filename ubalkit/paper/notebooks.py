@@ -225,7 +225,7 @@ def publish(profile: str) -> list[Path]:
     """Copy what a profile's runs show: figures and their frames into ``figures/``, the rest into ``data/``.
 
     That is the verdicts on the paper's statements, and the results by name;
-    see `ubalkit.results`.
+    see `ubalkit.paper.results`.
     """
     folder, runs = files.writable(files.figures()), files.runs(profile)
     frames = [path for name in FRAMES if (path := runs / f"{name}.csv").is_file()]
