@@ -77,7 +77,7 @@ def test_the_old_calls_do_what_the_new_ones_do(tmp_path, capsys):
     ("arguments", "message"),
     [
         ("search --profile tiny", "Unknown profile 'tiny'; there are paper, compact, digits, ci.\n"),
-        ("search --profile ci --count -1", "Configurations to evaluate are at least one, .*\n"),
+        ("search --profile ci --count -1", "Give at least one index, .*\n"),
         ("search --profile ci --device cuda:99", "device = 'cuda:99': torch finds no such device here.*\n"),
         ("search --profile no.json", r".*No such file or directory: 'no\.json'\n"),
         ("search --profile broken.json", r"broken\.json holds no settings of a protocol: .* damaged: .*\.\n"),
