@@ -40,7 +40,7 @@ def attribution(metric, effects, spread=0.01, noise=0.001, n=400):
         values[:, :, NAMES.index(name)] += effect(unit)
     table = spaces.from_unit(SPACE, unit)
     ensemble = Ensemble(
-        metric, SPACE, [Sum(effects.values())] * 2, pd.DataFrame(), np.empty(0), pd.DataFrame(), n, 0
+        metric, SPACE, [Sum(effects.values())] * 2, pd.DataFrame(), np.empty(0), pd.DataFrame(), unit, 0
     )
     return Attribution(ensemble, table, NAMES, unit, values, np.zeros(5))
 

@@ -40,7 +40,7 @@ def ensemble_of(*members, d=None, space=None):
     """An ensemble of hand-made members; nothing was fitted."""
     members = [m if isinstance(m, nn.Module) else Function(m) for m in members]
     quality = pd.DataFrame({"r2": 1.0, "low": 1.0, "high": 1.0}, index=["ensemble"])
-    return Ensemble("metric", space or cube(d), members, quality, np.empty(0), pd.DataFrame(), 0, 0)
+    return Ensemble("metric", space or cube(d), members, quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0)
 
 
 def mlp(widths, seed=0, scale=2.0):
@@ -337,12 +337,13 @@ def test_of_many_hyperparameters_pairs_are_found_and_the_rest_is_said(truncated)
     assert shares.sum() < 0.999
     assert complete.orders().loc["3+", "share"] > 0.01
     pd.testing.assert_frame_equal(pairs.orders(), complete.orders(), atol=1e-10)
-    # Whose scatter it is, is not.
+    # What each has of it is estimated, of half of all there is to either side of the truth.
+    exact, found = complete.shap().values, pairs.shap().values
+    assert np.abs(found - exact).max() < 0.2 * np.abs(exact - exact.mean(0)).std()
+    np.testing.assert_allclose(found.sum(1), exact.sum(1), rtol=0, atol=1e-10)
     all_parts, parts = (d.scatter()["value"].unstack() for d in truncated)
-    assert (all_parts["order 3+"].abs() > 1e-3).any()
-    assert parts["order 3+"].isna().all()
-    with pytest.raises(ValueError, match=r"SHAP values need .* all sets; of 5 hyperparameters.*deep_shap"):
-        pairs.shap()
+    assert all_parts["order 3+"].abs().max() > 1e-3
+    np.testing.assert_allclose(parts, all_parts, rtol=0, atol=0.1)
 
 
 def test_of_twelve_hyperparameters_all_sets_are_decomposed_and_of_thirteen_pairs():
@@ -438,7 +439,8 @@ def test_the_intervals_of_scatter_and_orders_are_the_members(balanced):
         expected = 2 * uncertainty.CALIBRATION * 2.92 * (4 / 3) ** 0.5 * np.std(of_each, axis=0)
         np.testing.assert_allclose(width[varied], expected[varied], rtol=0.1)
         assert (width[~varied] < 0.1).all()
-        assert ((frame["low"] <= np.min(of_each, axis=0)) & (np.max(of_each, axis=0) <= frame["high"])).all()
+        lowest, highest = np.min(of_each, axis=0) + 1e-12, np.max(of_each, axis=0) - 1e-12
+        assert ((frame["low"] <= lowest) & (highest <= frame["high"])).all()
 
 
 def test_the_scatter_is_put_down_to_the_right_partner(balanced):

@@ -60,7 +60,7 @@ def test_an_optuna_study_is_explained(explained):
     assert 1e-4 < low < 0.01 < high < 1
     assert explained.order[0].startswith(("rate is first", "kind is first"))
     # And the best are those with the lowest values.
-    best = explained.shap.table.sort_values("value").head(20)
+    best = explained.trials.usable.sort_values("value").head(20)
     assert rec.lost == (~best["rate"].between(low, high)).sum() < 5
     assert rec.loss["low"] <= rec.loss["loss"] <= rec.loss["high"]
 

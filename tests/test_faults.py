@@ -17,7 +17,7 @@ from ConfigSpace import ConfigurationSpace, Float
 from helpers import assert_same, chunk_files, until
 
 from ubalkit import experiment as experiments
-from ubalkit import observations, workers
+from ubalkit import files, observations, workers
 from ubalkit.experiment import Experiment
 from ubalkit.paper import protocols
 
@@ -210,9 +210,34 @@ def test_a_folder_that_can_only_be_read_is_merged_from_and_nothing_is_evaluated_
         quiet_run(experiment(lambda *given: asked.append(given)), readable)
     assert not asked
     with nobody(), pytest.warns(UserWarning, match="is damaged"):
-        merged = observations.merge([readable], experiment())
-    assert merged.missing(4) == [0, 1] and not merged.twice and not merged.conflicts
-    assert_same(merged.table, table.loc[[2, 3]])
+        rest, twice, conflicts = observations.merge([readable], experiment())
+    assert not twice and not conflicts
+    assert_same(rest, table.loc[[2, 3]])
+
+
+ODD = {
+    "folder": lambda path: path.mkdir(),
+    "broken link": lambda path: path.symlink_to("nowhere"),
+    "link to itself": lambda path: path.symlink_to(path.name),
+    "pipe": lambda path: os.mkfifo(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "unreadable": lambda path: path.touch(0),
+    "index of words": lambda path: sealed(
+        path, "index,x,loss,status,why\nTrue,0.1,0.1,ok,\nFalse,0.1,0.1,ok,\n"
+    ),
+}
+
+
+def sealed(path, csv):
+    files.write_sealed(path, {"fingerprint": experiment().fingerprint, "csv": csv})
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_file_among_the_chunks_is_reported_as_a_damaged_one(readable, undisturbed, kind):
+    readable.chmod(0o777)
+    ODD[kind](readable / "000000-000001.chunk.json")
+    with nobody(), pytest.warns(UserWarning, match="000000-000001.chunk.json is damaged"):
+        assert_same(quiet_run(experiment(), readable), undisturbed)
 
 
 # Two at once
@@ -238,6 +263,21 @@ def test_of_two_searches_in_one_folder_the_second_is_refused_until_the_first_is_
             os.waitpid(first, 0)
     assert len(chunk_files(folder)) == (0 if killed else 6)
     assert_same(quiet_run(experiment(), folder), undisturbed)
+
+
+def test_a_folder_that_cannot_be_locked_is_one_sentence(readable):
+    quiet_run(experiment(n=4), readable)
+    (readable / ".lock").chmod(0o444)
+    readable.chmod(0o777)
+    with (
+        nobody(),
+        pytest.raises(ValueError, match=r"cannot be locked \(Permission denied\); search in another"),
+    ):
+        quiet_run(experiment(), readable)
+    (readable / ".lock").unlink()
+    (readable / ".lock").mkdir()
+    with pytest.raises(ValueError, match=rf"^{readable} cannot be locked \("):
+        quiet_run(experiment(), readable)
 
 
 # Interrupts

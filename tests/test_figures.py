@@ -2,16 +2,21 @@
 
 import inspect
 import itertools
+import re
+import warnings
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ConfigSpace import ConfigurationSpace, Float
+from ConfigSpace import Categorical, ConfigurationSpace, Float
+from matplotlib import font_manager
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgba
 from matplotlib.contour import QuadContourSet
+from matplotlib.text import Text
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
@@ -38,7 +43,8 @@ def no_figure_left_open():
 
 def ensemble(metric, seed, space=SPACE):
     """Two networks with random weights: every effect is there."""
-    generator, widths, members = torch.Generator().manual_seed(seed), (len(space), 8, 1), []
+    n_inputs = spaces.encoded(space, np.full((1, len(spaces.varied(space))), 0.5)).shape[1]
+    generator, widths, members = torch.Generator().manual_seed(seed), (n_inputs, 8, 1), []
     for _ in range(2):
         first, last = (nn.Linear(a, b).double() for a, b in itertools.pairwise(widths))
         member = nn.Sequential(first, nn.Tanh(), last).requires_grad_(False)
@@ -46,7 +52,7 @@ def ensemble(metric, seed, space=SPACE):
             p.data = torch.randn(p.shape, generator=generator).double() * (0.2 if len(p) == 1 else 1.5)
         members.append(member)
     quality = pd.DataFrame({"r2": 0.8123, "low": 0.7, "high": 0.9}, index=["ensemble"])
-    return Ensemble(metric, space, members, quality, np.empty(0), pd.DataFrame(), 40, 0)
+    return Ensemble(metric, space, members, quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0)
 
 
 def decomposed(space, metrics):
@@ -403,7 +409,7 @@ DRAWN = {
 
 def test_every_figure_is_drawn_here():
     assert set(DRAWN) == {
-        name for name in vars(figures) if hasattr(getattr(figures, name), "__wrapped__")
+        name for name in vars(figures) if name[0] != "_" and hasattr(getattr(figures, name), "__wrapped__")
     } - {"save"}
 
 
@@ -427,3 +433,114 @@ def test_files_are_equal_whatever_the_session_s_style_which_stays(name, request,
     given = request.getfixturevalue(fixture)
     other = {"axes.grid": False, "font.size": 20, "lines.linewidth": 5, "axes.spines.top": True}
     assert_drawn_alike(lambda: DRAWN[name](given), tmp_path, {}, other)
+
+
+# Names and choices as trials have them
+
+NESTED = [
+    "model.encoder.num_attention_heads",
+    "trainer.optimizer.weight_decay",
+    "MODEL.ENCODER.NUM_ATTENTION_HEADS",
+]
+
+
+def drawn_of(names, choices=()):
+    """The figures of an ensemble whose hyperparameters have these names, the last one these choices."""
+    space = ConfigurationSpace()
+    space.add([Float(name, (0.0, 1.0), meta={"position": k}) for k, name in enumerate(names)])
+    if choices:
+        space.add(Categorical("kind", choices))
+    decs = decomposed(space, [ONE])
+    shap = {ONE: decs[ONE].shap()}
+    yield figures.fig3(*figures.fig3_frame(shap), space)
+    yield figures.explained(decs[ONE])
+    yield figures.importance({ONE: shap[ONE].importance()})
+    yield figures.shares(decs)
+    yield figures.surfaces(decs[ONE])
+
+
+def labels_of(ax):
+    return [ax.xaxis.label, ax.yaxis.label, ax.title, *ax.get_xticklabels(), *ax.get_yticklabels()]
+
+
+def assert_apart(figure):
+    """No axis label or title prints over that of another axes."""
+    figure.draw_without_rendering()
+    boxes = [[t.get_window_extent() for t in labels_of(ax) if t.get_text()] for ax in panels(figure)]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not [(a, b) for a, b in itertools.product(one, other) if a.overlaps(b)]
+
+
+@pytest.mark.parametrize("names", [NESTED, [f"trainer.{'x' * 60}.groups.{j}" for j in range(4)]])
+def test_long_names_are_told_apart_and_print_over_no_neighbour(names):
+    for figure in drawn_of(names):
+        assert_apart(figure)
+        width, height = figure.get_tightbbox().size
+        assert width < 14 and height < 8
+    # Each ends as it does, by which siblings differ.
+    assert len({figures.symbol(name) for name in names}) == len(names)
+    assert figures.symbol(names[0]).endswith(names[0][-8:])
+
+
+def test_long_and_many_choices_leave_the_figure_its_size():
+    for choices in (["y" * 2000, "p", "q"], [f"choice {k} of many" for k in range(300)]):
+        fig3 = next(drawn_of(["rate"], choices))
+        assert_apart(fig3)
+        labels = texts(panels(fig3)[-1].get_xticklabels())
+        assert len(labels) <= 8 and max(map(len, labels)) <= 16 and len(set(labels)) == len(labels)
+        assert max(fig3.get_tightbbox().size) < 10
+
+
+@pytest.mark.parametrize(
+    "name", ["value", "shap", "own", "scatter", "order 3+", "index", "mean", "joint", "a × b"]
+)
+def test_a_hyperparameter_may_be_called_as_a_column_of_ours(name):
+    plain, named = drawn_of(["b", "c"]), drawn_of([name, "c"])
+    for expected, figure in zip(plain, named, strict=True):
+        for one, other in zip(expected.axes, figure.axes, strict=True):
+            renamed = [re.sub(r"\bb\b", name, text) for text in texts(labels_of(one))]
+            assert texts(labels_of(other)) == renamed
+            for a, b in zip(one.collections, other.collections, strict=True):
+                np.testing.assert_array_equal(a.get_array(), b.get_array())
+
+
+def test_dollars_are_no_mathematics():
+    for figure in drawn_of(["cost in $ of $", "b"]):
+        figure.draw_without_rendering()
+        assert r"cost in \$ of \$" in {t.get_text() for t in figure.findobj(Text)} | {words(figure)}
+
+
+def test_letters_that_the_font_lacks_come_from_another_one_or_one_warning_says_so(tmp_path, monkeypatch):
+    # STIX, which comes with matplotlib, has letters that DejaVu Sans lacks.
+    has = {f.name: font_manager.get_font(f.fname).get_charmap() for f in font_manager.fontManager.ttflist}
+    letter = chr(min(has["STIXGeneral"].keys() - has["DejaVu Sans"].keys()))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for k, figure in enumerate(drawn_of([f"{letter} rate", "b"])):
+            figures.save(figure, tmp_path, f"letters {k}")
+        assert not said, [str(w.message) for w in said]
+        families = {family for t in figure.findobj(Text) for family in t.get_fontfamily()}
+        assert families == {"DejaVu Sans", figures._font_with(frozenset(letter))}
+        # Nothing has this one.
+        figures.save(next(drawn_of(["\U000f1234 rate", "b"])), tmp_path, "no letters")
+    (one,) = said
+    assert str(one.message) == "No font here has all of the letters \U000f1234; boxes stand for them."
+
+
+def test_the_effects_on_a_metric_of_any_size_have_a_scale(decompositions):
+    dec, labels = decompositions[ONE], {}
+    for size in (1e-9, 1.0, 3e4):
+        members = [nn.Sequential(*m[:-1], Scaled(m[-1], size)) for m in dec.ensemble.members]
+        scaled = replace(dec, ensemble=replace(dec.ensemble, members=members))
+        labels[size] = texts(figures.surfaces(scaled, n_pairs=1).axes[-1].get_yticklabels())
+    assert all(3 <= len(set(found)) <= 11 and "0" in found for found in labels.values())
+    assert [float(t) for t in labels[1.0]] == pytest.approx([1e9 * float(t) for t in labels[1e-9]])
+
+
+class Scaled(nn.Module):
+    def __init__(self, layer, size):
+        super().__init__()
+        self.layer, self.size = layer, size
+
+    def forward(self, x):
+        return self.layer(x) * self.size

@@ -136,7 +136,7 @@ def test_cross_validation_chooses_the_best_of_those_given(given):
     ("change", "message"),
     [
         (lambda t: t.assign(y=0.1), "There is nothing to explain: y is the same in all trials"),
-        (lambda t: t.iloc[:16], "16 usable observations.*at least 17"),
+        (lambda t: t.iloc[:16], "16 different usable configurations.*at least 17"),
         (lambda t: t.assign(b=1.5), r"b = 1\.5 lies outside"),
         (lambda t: t.drop(columns="c"), "no column 'c'"),
     ],
@@ -243,7 +243,7 @@ def linear(r2, low, high):
     member = nn.Sequential(nn.Linear(2, 1)).double().requires_grad_(False)
     member[0].weight.data = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
     quality = pd.DataFrame({"r2": r2, "low": low, "high": high, "n": 9}, index=["ensemble"])
-    return Ensemble("accuracy", space, [member], quality, np.empty(0), pd.DataFrame(), 9, 0)
+    return Ensemble("accuracy", space, [member], quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0)
 
 
 EXPLANATIONS = {

@@ -147,7 +147,7 @@ def test_discrete_hyperparameters_count_and_constants_do_not():
 @pytest.mark.parametrize("method", [*rivals.METHODS.values(), rivals.compare])
 def test_what_cannot_be_ranked_is_refused(method, linear):
     few = part(linear, range(7))
-    with pytest.raises(ValueError, match=r"7 usable observations are too few for 4 .*; at least 8"):
+    with pytest.raises(ValueError, match=r"7 different usable configurations are too few for 4 .*; at least 8"):
         method(few)
     assert len(method(part(linear, range(8)))) == 4
     with pytest.raises(ValueError, match="nothing to explain: y is the same in all trials"):
@@ -263,3 +263,16 @@ def test_our_importances_come_first_and_set_the_order(linear):
     assert list(frame["exact"]) == [0.75, 0.25, 0, 0]
     assert frame["nothing"].isna().all()
     assert frame["MDI"].idxmax() == "strong"
+
+
+def test_of_many_trials_a_part_is_compared(monkeypatch):
+    monkeypatch.setattr(rivals, "MOST", 40)
+    seen = []
+
+    def counting(trials, metric, seed):
+        seen.append(len(trials))
+        return rivals.mdi(trials, metric, seed=seed)
+
+    rivals.compare(observed(SPACE, lambda *u: u[0], n=64), methods={"one": counting, "two": counting})
+    rivals.compare(observed(SPACE, lambda *u: u[0], n=32), methods={"few": counting})
+    assert seen == [40, 40, 32]

@@ -33,7 +33,7 @@ def configurations(n):
 def ensemble_of(*members, space=SPACE):
     """An ensemble of hand-made members; nothing was fitted."""
     quality = pd.DataFrame({"r2": 1.0, "low": 1.0, "high": 1.0}, index=["ensemble"])
-    return Ensemble("y", space, list(members), quality, np.empty(0), pd.DataFrame(), 0, 0)
+    return Ensemble("y", space, list(members), quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0)
 
 
 def network(*modules):

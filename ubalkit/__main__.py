@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--count", type=int, help="how many; the profile's number by default")
     how = "of matrix products: float32, or tf32 on cuda"
     one.add_argument("--precision", default="float32", choices=[*workers.PRECISIONS], help=how)
-    one.add_argument("--workers", type=int, help="processes on the CPU; one a core by default")
+    one.add_argument("--workers", type=int, dest="n_jobs", help="processes on the CPU; one a core by default")
     one.add_argument("--dask", default="", metavar="ADDRESS", help="of a Dask scheduler whose workers search")
     one.add_argument("--chunk", type=int, help="networks side by side")
     one = add(_verify, "Train some recorded rows once more, and compare.", experiment=True, device=True)
@@ -76,12 +76,7 @@ def _search(given: argparse.Namespace) -> None:
         observations.write_chunk(observations.read(recorded, searched).table, folder, searched)
     made = [files.read_json(path) for path in out.glob("observations.json")]
     start, count = time.perf_counter(), given.count or searched.n_configurations
-    how = {
-        "n_jobs": given.workers,
-        "chunk": given.chunk,
-        "device": given.device,
-        "precision": given.precision,
-    }
+    how = {name: getattr(given, name) for name in ("n_jobs", "chunk", "device", "precision")}
     with workers.connected(given.dask) as client:
         wanted = range(given.first, given.first + count)
         experiment.run(searched, indices=wanted, folder=folder, client=client, **how)
@@ -105,20 +100,20 @@ def _verify(given: argparse.Namespace) -> int:
 
 def _merge(given: argparse.Namespace) -> int:
     searched = _experiment(given.profile)
-    merged = observations.merge(given.folders, searched)
-    if merged.table.empty:
+    table, twice, conflicts = observations.merge(given.folders, searched)
+    if table.empty:
         raise ValueError(f"No chunk files in {', '.join(map(str, given.folders))}.")
-    table = observations.checked(merged.table, searched.space, searched.seed, searched.metrics)
+    observations.checked(table, searched.space, searched.seed, searched.metrics)
     made = [files.read_json(p) for f in given.folders for p in sorted(f.rglob("observations.json"))]
     about = experiment.provenance(searched, **_history(made))
     out = files.writable(given.out or files.runs(searched.name)) / "observations.csv"
     observations.write(Trials(table, searched.space, searched.directions, about=about), out)
-    missing = merged.missing(given.count or searched.n_configurations)
+    missing = sorted(set(range(given.count or searched.n_configurations)) - set(table.index))
     print(f"{len(table)} configurations in {out}.")
-    for name, found in (("missing", missing), ("twice", merged.twice), ("in conflict", merged.conflicts)):
+    for name, found in (("missing", missing), ("twice", twice), ("in conflict", conflicts)):
         if found:
             print(f"{name}: {len(found)} ({observations.ranges(found)})")
-    return 1 if missing or merged.conflicts else 0
+    return 1 if missing or conflicts else 0
 
 
 def _history(made: Sequence[dict]) -> dict:
@@ -126,8 +121,10 @@ def _history(made: Sequence[dict]) -> dict:
     parts = []
     for about in made:
         own = {key: about.get(key) for key in ("ubalkit", "python", "versions", "device", "precision")}
-        parts += [part for part in about.get("made_by", [own]) if part not in parts]
-    return {"made_by": parts, "seconds": round(sum(about.get("seconds", 0) for about in made), 1)}
+        known = about.get("made_by")
+        parts += [part for part in (known if isinstance(known, list) else [own]) if part not in parts]
+    seconds = [s for about in made if isinstance(s := about.get("seconds"), (int, float))]
+    return {"made_by": parts, "seconds": round(sum(seconds), 1)}
 
 
 def _notebooks(given: argparse.Namespace) -> None:

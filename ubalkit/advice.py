@@ -9,7 +9,7 @@ of the best predicted configurations instead.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from ConfigSpace.hyperparameters import IntegerHyperparameter
 from ubalkit import effects, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
-from ubalkit.shapley import Attribution
+from ubalkit.shapley import LEAST_SUPPORT, Attribution
 
 #: Importance is low if the peak of the running mean |SHAP| stays below this
 #: share of the largest peak of all. The paper gives no number.
@@ -40,16 +40,19 @@ class Recommendation:
     metric : str
         What is to become good.
     freeze : dict of name to value
-        What to freeze, and where.
-    ranges : dict of name to (low, high)
-        Where to search the others that have a range.
+        What to hold fixed, and where.
+    ranges : dict of name to (low, high) or to a list of choices
+        Where to search others.
     space : ConfigurationSpace
         The reduced space, ready for `experiment.run`.
     table : DataFrame
         A row for each hyperparameter: its importance, its peak (the largest
-        running mean of its absolute SHAP values) and what to do with it. From
-        `recommend` there is also the share of the resamples in which that
-        would be done (``sure``), and the 90 % intervals of the bounds of its
+        running mean of its absolute SHAP values) and what to do with it:
+        ``freeze`` what does not matter, ``set`` what has one good value,
+        ``search`` the others. From
+        `recommend` there is also the share of the resamples that agree on
+        whether it matters (``sure``), the share of its range where there are
+        observations (``covered``), and the 90 % intervals of the bounds of its
         range.
     share : float
         Volume of the ranges kept, as a share of the space searched before;
@@ -70,9 +73,9 @@ class Recommendation:
     >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
     >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
     >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
-    >>> found = recommend(shap)
+    >>> found = recommend(shap, trials.usable)
     >>> found.freeze, found.table["where"].to_dict()
-    ({'y': 1.0}, {'x': '[0.5, 1]', 'y': '= 1'})
+    ({'y': 1.0}, {'x': '[0.525, 1]', 'y': '= 1'})
     """
 
     metric: str
@@ -86,22 +89,42 @@ class Recommendation:
     loss: pd.Series
 
 
-def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -> Recommendation:
+def recommend(
+    attribution: Attribution,
+    observed: pd.DataFrame | None = None,
+    *,
+    low: float = LOW,
+    sure: float | None = None,
+    keep: int = 0,
+    n_best: int = 20,
+) -> Recommendation:
     """Recommend what the attribution says: what to freeze, and where to search.
 
     A hyperparameter is frozen, at the value with the highest mean SHAP value,
     if its peak is below `low` times the largest peak. Of each other one that
     part of the range is kept, around the highest mean SHAP value, in which the
-    mean stays positive. (Where small values of the metric are the good ones,
-    it is the lowest, and negative.) What conditions or forbidden clauses speak
-    of stays as it is, and so do choices that matter.
+    mean stays positive; and of choices those with a positive mean. (Where small
+    values of the metric are the good ones, it is the lowest, and negative.)
+    What conditions or forbidden clauses speak of stays as it is. No advice is
+    taken from where hardly any observation lies (`LEAST_SUPPORT`): no value
+    there is frozen at, and what is covered to less than half is not frozen.
 
     Parameters
     ----------
     attribution : Attribution
-        SHAP values at observed configurations.
+        SHAP values at observed configurations, or at points of the space.
+    observed : DataFrame, optional
+        The observations with their metric; by default the configurations of
+        the attribution.
     low : float
         Share of the largest peak below which one is low; between 0 and 1.
+    sure : float, optional
+        Act only on what at least this share of the resamples agree in: that
+        peak and importance are low, or that a mean is negative. By default the
+        means themselves decide, as in the paper.
+    keep : int
+        Ranges and choices are widened until they hold so many of the best
+        configurations observed.
     n_best : int
         How many of the best configurations observed to look for in the ranges.
 
@@ -116,41 +139,70 @@ def recommend(attribution: Attribution, *, low: float = LOW, n_best: int = 20) -
     >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
     >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
     >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
-    >>> recommend(shap).ranges
-    {'x': (0.5, 1.0)}
+    >>> recommend(shap, trials.usable).ranges
+    {'x': (0.525, 1.0)}
     """
     assert 0 < low < 1, "low is a share"
     space, sign = attribution.ensemble.space, attribution.ensemble.sign
+    best = _best(attribution, observed, keep)
     running = {name: attribution.running(name).draws for name in attribution.names}
     # First of the ensemble, then of its replicates.
-    freezes = low_throughout(np.array([draws[:, 1].max(1) for draws in running.values()]).T, low).T
-    freeze, ranges, sure = {}, {}, {}
-    for (name, draws), frozen in zip(running.items(), freezes):
+    freezes = low_throughout(np.array([draws[:, 1].max(1) for draws in running.values()]).T, low)
+    if sure is not None:
+        freezes &= low_throughout(attribution.importance_estimate(n_resamples=len(freezes) - 1).draws, low)
+    freeze, ranges, more = {}, {}, {}
+    for (name, draws), frozen in zip(running.items(), freezes.T):
         if name in spaces.bound(space):
             continue
-        sure[name] = {"sure": (frozen[1:] == frozen[0]).mean()}
-        means = sign * draws[:, 0]
-        values = spaces.values(space, name, np.linspace(0, 1, means.shape[1]))
-        if frozen[0]:
-            freeze[name] = readable(values[means[0].argmax()], space[name])
-        elif spaces.is_number(space[name]):
-            places = np.array([_positive(mean) for mean in means])
-            _narrow(space[name], values[places[0]], freeze, ranges)
+        means, support = sign * draws[:, 0], attribution.support(name, draws.shape[2])
+        values = spaces.values(space, name, spaces.grid(space, name, draws.shape[2]))
+        # Where a mean is not surely negative, its upper quantile is positive.
+        curve = means[0] if sure is None else np.quantile(means[1:], sure, axis=0)
+        covered = support >= LEAST_SUPPORT
+        peak = np.where(covered, means[0], -np.inf).argmax()
+        certain = frozen[1:].mean() >= (sure or 0) and covered.mean() > 0.5
+        more[name] = {"sure": (frozen[1:] == frozen[0]).mean(), "covered": covered.mean()}
+        if frozen[0] and certain:
+            freeze[name] = readable(values[peak], space[name])
+        elif not spaces.is_number(space[name]):
+            held = {*best[name]}
+            kept = [v for k, v in enumerate(values) if curve[k] > 0 or k == peak or v in held]
+            _fewer(space[name], kept, freeze, ranges)
+        else:
+            stretch = _positive(curve, peak)
+            _narrow(space[name], values[list(stretch)], freeze, ranges, best[name].dropna())
             # Places on the grid, which are spaced alike on every scale.
+            places = np.array([stretch, *(_positive(mean, mean.argmax()) for mean in means[1:])])
             reach = uncertainty.interval(places[0], places[1:], n_members=len(attribution.member_values))
             for bound, ends in zip(("low", "high"), reach if name in ranges else ()):
                 starts, stops = np.interp(ends, np.arange(len(values)), values.astype(float))
-                sure[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
-    return recommendation(attribution, freeze, ranges, n_best=n_best, sure=pd.DataFrame(sure).T)
+                more[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
+    more = pd.DataFrame(more).T
+    found = recommendation(attribution, freeze, ranges, observed=observed, n_best=n_best, more=more)
+    matter = [name for name, frozen in zip(running, freezes[0]) if name in freeze and not frozen]
+    found.table.loc[matter, "action"] = "set"
+    return found
 
 
-def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) -> Recommendation:
+def _best(attribution: Attribution, observed: pd.DataFrame | None, n: int) -> pd.DataFrame:
+    """The best configurations observed, the best first."""
+    rows = attribution.table if observed is None else observed
+    order = {"ascending": not attribution.ensemble.maximize, "kind": "stable"}
+    return rows.sort_values(attribution.metric, **order).head(n) if n else rows.head(0)
+
+
+def joint(
+    attribution: Attribution, observed: pd.DataFrame | None = None, *, share: float = 0.01, n_best: int = 20
+) -> Recommendation:
     """Recommend where the best predicted configurations lie, all hyperparameters taken together.
 
     Parameters
     ----------
     attribution : Attribution
-        SHAP values at observed configurations.
+        SHAP values at observed configurations, or at points of the space.
+    observed : DataFrame, optional
+        The observations with their metric; by default the configurations of
+        the attribution.
     share : float
         How much of the space, the best predicted part of it, is looked at. The
         ranges hold the middle 90 % of that part.
@@ -169,7 +221,7 @@ def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) ->
     >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
     >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
     >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
-    >>> low, high = joint(shap, share=0.1).ranges["x"]
+    >>> low, high = joint(shap, trials.usable, share=0.1).ranges["x"]
     >>> round(low, 1), round(high, 1)
     (0.9, 1.0)
     """
@@ -183,16 +235,25 @@ def joint(attribution: Attribution, *, share: float = 0.01, n_best: int = 20) ->
         if spaces.is_number(hp) and name not in spaces.bound(ensemble.space) and best[name].notna().any():
             middle = best[name].quantile([0.05, 0.95], interpolation="nearest")
             _narrow(hp, middle, freeze, ranges)
-    return recommendation(attribution, freeze, ranges, n_best=n_best)
+    return recommendation(attribution, freeze, ranges, observed=observed, n_best=n_best)
 
 
-def _narrow(hp, ends, freeze: dict, ranges: dict) -> None:
-    """Search between two values; an integer of which one value alone is good is frozen there."""
+def _narrow(hp, ends, freeze: dict, ranges: dict, held: Sequence = ()) -> None:
+    """Search between two values, and where the held ones are; of one integer alone, freeze there."""
     low, high = (readable(value, hp) for value in ends)
+    low, high = min([low, *held]), max([high, *held])
     if low < high:
         ranges[hp.name] = low, high
     else:
         freeze[hp.name] = low
+
+
+def _fewer(hp, kept: list, freeze: dict, ranges: dict) -> None:
+    """Search among some choices; one alone is frozen."""
+    if len(kept) == 1:
+        freeze[hp.name] = kept[0]
+    elif len(kept) < len(spaces.choices(hp)):
+        ranges[hp.name] = kept
 
 
 def low_throughout(peaks: np.ndarray, low: float = LOW) -> np.ndarray:
@@ -226,17 +287,20 @@ def readable(value, hp):
     >>> readable(0.123456, space["rate"]), readable(0.98765, space["rate"]), readable(31.9, space["units"])
     (0.123, 0.98765, 32)
     """
-    if isinstance(hp, IntegerHyperparameter):
-        return round(value)
-    if not isinstance(value, (float, np.floating)):
+    if not spaces.is_number(hp):
         return value
+    if step := (hp.meta or {}).get("step"):
+        start = hp.meta.get("origin", hp.lower)
+        value = round(start + step * round((value - start) / step), 12)
     # Three digits are more than a curve bears; rounding must not leave the space.
-    return min(max(float(f"{value:.3g}"), hp.lower), hp.upper)
+    whole = isinstance(hp, IntegerHyperparameter)
+    value = round(value) if whole else float(f"{value:.3g}") if not step else value
+    return min(max(value, hp.lower), hp.upper)
 
 
-def _positive(mean: np.ndarray) -> tuple[int, int]:
-    """First and last point of the stretch around the highest in which a curve is positive."""
-    peak, others = int(mean.argmax()), np.flatnonzero(mean <= 0)
+def _positive(mean: np.ndarray, peak: int) -> tuple[int, int]:
+    """First and last point of the stretch around a peak in which a curve is positive."""
+    others = np.flatnonzero(mean <= 0)
     low = int(others[others < peak].max(initial=-1)) + 1
     high = int(others[others > peak].min(initial=len(mean))) - 1
     if low == high:  # a peak narrower than the grid
@@ -249,8 +313,9 @@ def recommendation(
     freeze: Mapping,
     ranges: Mapping,
     *,
+    observed: pd.DataFrame | None = None,
     n_best: int = 20,
-    sure: pd.DataFrame | None = None,
+    more: pd.DataFrame | None = None,
 ) -> Recommendation:
     """Make a recommendation of any choice of what to freeze and where to search.
 
@@ -260,11 +325,14 @@ def recommendation(
         SHAP values at observed configurations.
     freeze : mapping of name to value
         What to freeze, and where.
-    ranges : mapping of name to (low, high)
+    ranges : mapping of name to (low, high) or to choices
         Where to search others.
+    observed : DataFrame, optional
+        The observations with their metric; by default the configurations of
+        the attribution.
     n_best : int
         How many of the best configurations observed to look for in the ranges.
-    sure : DataFrame, optional
+    more : DataFrame, optional
         Further columns for the table, by hyperparameter.
 
     Returns
@@ -278,29 +346,36 @@ def recommendation(
     >>> frame = pd.DataFrame({"x": x, "y": y, "score": 2 * x + 0.1 * y})
     >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
     >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
-    >>> found = recommendation(shap, {"y": 0.5}, {"x": (0.8, 1.0)}, n_best=5)
+    >>> found = recommendation(shap, {"y": 0.5}, {"x": (0.8, 1.0)}, observed=trials.usable, n_best=5)
     >>> found.lost, round(found.share, 2)
     (0, 0.2)
     """
     ensemble, metric = attribution.ensemble, attribution.metric
-    space = spaces.reduced(ensemble.space, freeze, ranges)
-    ordered = attribution.table.sort_values(metric, ascending=not ensemble.maximize, kind="stable")
-    best = ordered.head(n_best)
+    space, best = spaces.reduced(ensemble.space, freeze, ranges), _best(attribution, observed, n_best)
     lost = int(_outside(best, ranges).any(axis=1).sum())
-    ends = [spaces.coordinate(ensemble.space[name], kept) for name, kept in ranges.items()]
-    share = math.prod((float(high - low) for low, high in ends), start=1.0)
+    share = math.prod((_share(ensemble.space[name], kept) for name, kept in ranges.items()), start=1.0)
     table = attribution.importance()[["importance", "low", "high", "peak"]]
     table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
     table["where"] = spaces.describe(space)
-    table = table if sure is None else table.join(sure)
+    table = table if more is None else table.join(more)
     loss = _loss(ensemble, space)
     return Recommendation(metric, dict(freeze), dict(ranges), space, table, share, len(best), lost, loss)
 
 
+def _share(hp, kept) -> float:
+    if not spaces.is_number(hp):
+        return len(kept) / len(spaces.choices(hp))
+    low, high = spaces.coordinate(hp, kept)
+    return float(high - low)
+
+
 def _outside(table: pd.DataFrame, ranges: Mapping) -> pd.DataFrame:
     """Which configurations leave which range; where a hyperparameter is not active, none does."""
-    left = {name: table[name].notna() & ~table[name].between(*kept) for name, kept in ranges.items()}
-    return pd.DataFrame(left, index=table.index)
+
+    def left(values, kept):
+        return values.notna() & ~(values.isin(kept) if isinstance(kept, list) else values.between(*kept))
+
+    return pd.DataFrame({name: left(table[name], kept) for name, kept in ranges.items()}, table.index)
 
 
 def _loss(ensemble: Ensemble, space: ConfigurationSpace) -> pd.Series:
@@ -351,7 +426,8 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
     >>> frame = pd.DataFrame({"x": x, "y": y, "score": (4 * x - 3) * y})
     >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1), "y": (0, 1)})
     >>> shap = explain(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3]).shap
-    >>> reasons(shap, recommend(shap), n_reasons=1)[["own", "interaction"]].round(1).T.to_dict()
+    >>> why = reasons(shap, recommend(shap, trials.usable), n_reasons=1)
+    >>> why[["own", "interaction"]].round(1).T.to_dict()
     {('y', 'x'): {'own': -0.4, 'interaction': 0.7}}
     """
     ensemble, names = attribution.ensemble, attribution.names

@@ -328,10 +328,9 @@ class Budgets:
         |SHAP| over the space, with its 90 % interval, ``low`` and ``high``;
         and ``rank``.
         """
-        frames, named = [], {"hyperparameter": self.last.names}
-        for budget, estimate in self._importances.items():
-            frames.append(pd.DataFrame({"budget": budget, **named, **estimate.columns("importance")}))
-        frame = pd.concat(frames, ignore_index=True)
+        names, found = self.last.names, self._importances
+        frames = {budget: pd.DataFrame(e.columns("importance"), names) for budget, e in found.items()}
+        frame = pd.concat(frames, names=["budget", "hyperparameter"]).reset_index()
         ranks = frame.groupby("budget")["importance"].rank(ascending=False)
         return frame.assign(rank=ranks.astype(int))
 

@@ -14,23 +14,27 @@ hyperparameter, all vertical scatter is interaction; here it gets its name.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
+from ConfigSpace import ConfigurationSpace
 from torch import Tensor, nn
 
 from ubalkit import space as spaces
-from ubalkit import uncertainty
+from ubalkit import uncertainty, workers
 from ubalkit.metamodel import Ensemble
 from ubalkit.shapley import Attribution
 
 #: Up to so many hyperparameters all 2^d effects are computed, beyond it those
 #: of one and two hyperparameters, and the rest as one remainder.
 MOST = 12
+
+# Random orders of the hyperparameters behind the Shapley values of what is left out.
+_N_ORDERS = 32
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ class Decomposition:
         The mean prediction of each member over its background, m_∅.
     predictions : ndarray, shape (n_members, n)
         What each member predicts for the configurations.
+    higher : ndarray, shape (n_members, n, d)
+        Each hyperparameter's Shapley share of the larger sets that `subsets`
+        lacks, estimated; zero where it lacks none.
     random : bool
         Whether the configurations are a random sample, whose choice adds to
         the uncertainty, rather than spread evenly.
@@ -81,6 +88,7 @@ class Decomposition:
     member_components: np.ndarray
     base_values: np.ndarray
     predictions: np.ndarray
+    higher: np.ndarray
     random: bool = True
 
     @cached_property
@@ -109,25 +117,19 @@ class Decomposition:
     @property
     def member_shares(self) -> np.ndarray:
         """SHAP values, (n_members, n, d): each effect is shared equally by its hyperparameters."""
-        return self.member_components @ (self._contains / self._sizes[:, None])
+        return self.member_components @ (self._contains / self._sizes[:, None]) + self.higher
 
     def shap(self) -> Attribution:
-        """The exact SHAP values, where `shapley.deep_shap` approximates them.
+        """SHAP values of the exact game, where `shapley.deep_shap` approximates them.
+
+        Where sets of more than two hyperparameters were left out, these sets'
+        part is estimated; each member's estimate has an error of its own, so
+        that the intervals hold it.
 
         Returns
         -------
         Attribution
-
-        Raises
-        ------
-        ValueError
-            Where sets of more than two hyperparameters were left out.
         """
-        if not self.complete:
-            raise ValueError(
-                f"SHAP values need the effects of all sets; of {len(self.names)} hyperparameters only "
-                "those of one and two were computed. shapley.deep_shap approximates them."
-            )
         whole = (self.ensemble, self.table, self.names, self.unit)
         return Attribution(*whole, self.member_shares, self.base_values, self.random)
 
@@ -243,39 +245,35 @@ class Decomposition:
             standard deviation of its own effect, that of ``scatter`` the one
             of the rest, both in units of the metric. Then come its partners
             and ``order 3+``; their values are shares of the scatter, which add
-            up to one (NaN where these sets were left out). ``low`` and
+            up to one. ``low`` and
             ``high`` bound the 90 % interval of the value.
         """
         rows = np.ones(len(self.unit), bool) if rows is None else np.asarray(rows)
-        parts = self.member_components[:, rows] / self._sizes
+        halves, whole = self.member_components[:, rows] / self._sizes, self.member_shares[:, rows]
         # Below this all is rounding.
         least = 1e-20 * max(self.predictions.var(), np.finfo(float).tiny)
         settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
+
+        def deviations(both, weights):
+            return np.sqrt(weights @ (both - weights @ both) ** 2)
+
+        def shares(values, weights):
+            whole = values.sum(1)
+            whole = whole - weights @ whole
+            return (weights * whole) @ values / max(weights @ whole**2, least)
+
         frames = {}
         for i, name in enumerate(self.names):
             partners = [n for n in self.names if n != name]
-            joint = (self._contains[:, i] > 0) & (self._sizes > 1)
-            pair = self._sizes[joint] == 2
-            others = np.delete(self._contains[joint], i, axis=1)
-            belongs = np.column_stack([others * pair[:, None], ~pair])
-
-            def deviations(both, weights):
-                return np.sqrt(weights @ (both - weights @ both) ** 2)
-
-            def shares(values, weights, belongs=belongs):
-                whole = values.sum(1)
-                whole = whole - weights @ whole
-                return (weights * whole) @ values @ belongs / max(weights @ whole**2, least)
-
-            values = parts[:, :, joint]
-            both = np.stack([parts[:, :, i], values.sum(2)], axis=2)
+            pairs = halves[:, :, (self._contains[:, i] > 0) & (self._sizes == 2)]
+            own, third = halves[:, :, i], whole[:, :, i] - halves[:, :, i] - pairs.sum(2)
+            values = np.concatenate([pairs, third[:, :, None]], axis=2)
+            both = np.stack([own, whole[:, :, i] - own], axis=2)
             sizes = uncertainty.estimate(deviations, both, nonnegative=True, **settings)
             causes = uncertainty.estimate(shares, values, **settings)
             index = pd.Index(["own", "scatter", *partners, "order 3+"], name="part")
             both = [pd.DataFrame(found.columns("value")) for found in (sizes, causes)]
             frames[name] = pd.concat(both).set_axis(index)
-            if not self.complete:
-                frames[name].loc["order 3+"] = np.nan
         return pd.concat(frames, names=["hyperparameter"])
 
     def interaction_values(self, row: int, *, index: str = "k-SII", order: int = 2):
@@ -311,9 +309,10 @@ def decompose(
     ensemble: Ensemble,
     table: pd.DataFrame | None = None,
     *,
-    n_points: int = 1024,
+    n_points: int | None = None,
     n_background: int = 32,
     seed: int = 0,
+    advance: Callable[[int], None] = workers.nothing,
 ) -> Decomposition:
     """Decompose the predictions of every member of an ensemble.
 
@@ -324,14 +323,17 @@ def decompose(
     table : DataFrame, optional
         The configurations, `Trials.usable` for example; by default points
         spread evenly over the space.
-    n_points : int
-        Number of these points, which are scrambled Sobol' points.
+    n_points : int, optional
+        Number of these points, which are scrambled Sobol' points: by default
+        1024, fewer for more than eight hyperparameters, and at least 128.
     n_background : int
         Number of scrambled Sobol' points for the mean over the other
         hyperparameters. Each member has its own, so that its spread holds
         their error too.
     seed : int
         Seed of both kinds of points.
+    advance : callable
+        Called with 1 after each member: a progress bar's.
 
     Returns
     -------
@@ -342,9 +344,10 @@ def decompose(
     Of up to `MOST` (12) hyperparameters that vary, the effects of all 2^d sets
     are computed. Of more, it is those of one and of two, d (d + 1) / 2 in all,
     each exactly as it would be among all sets; `Decomposition.remainder` holds
-    what they leave of each prediction. Own effects, pairs, Sobol' indices of
-    first order and shares of the orders are whole then; total indices lack the
-    larger sets; what needs these, as SHAP values do, is refused.
+    what they leave of each prediction, and `Decomposition.higher` how the
+    hyperparameters share it, estimated from random orders. Own effects, pairs,
+    Sobol' indices of first order and shares of the orders are exact then; total
+    indices lack the larger sets.
 
     Raises
     ------
@@ -368,19 +371,49 @@ def decompose(
     names = spaces.varied(ensemble.space)
     d = len(names)
     ensemble.trust.check()
-    random = table is not None
-    if table is None:
-        table = spaces.from_unit(ensemble.space, spaces.spread(ensemble.space, n_points, seed))
-    unit = spaces.to_unit(ensemble.space, table)
     largest = d if d <= MOST else 2
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
-    transform, x = torch.as_tensor(_moebius(sets)), torch.as_tensor(unit)
-    backgrounds = torch.as_tensor(uncertainty.backgrounds(ensemble, n_background, seed))
-    games = [_game(member, x, b, sets) for member, b in zip(ensemble.members, backgrounds)]
-    effects = np.array([(game @ transform.T).numpy() for game in games])
+    random = table is not None
+    n_orders = _N_ORDERS if largest < d else 0
+    if table is None:
+        n_sets = len(sets) + n_orders * (d + 1)
+        n_points = n_points or min(max(2**18 >> (n_sets - 1).bit_length(), 128), 1024)
+        table = spaces.from_unit(ensemble.space, spaces.spread(ensemble.space, n_points, seed))
+    unit = spaces.to_unit(ensemble.space, table)
+    backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
+
+    def of_member(k):
+        orders = _orders(d, n_orders, [seed, k])
+        firsts = [tuple(order[:size]) for order in orders for size in range(d + 1)]
+        game = _game(ensemble.space, ensemble.members[k], unit, backgrounds[k], [*sets, *firsts])
+        effects = (game[:, : len(sets)] @ torch.as_tensor(_moebius(sets)).T).numpy()
+        # What is known exactly is taken off before the rest is sampled.
+        inside = (_held(sets, d).astype(float) @ ~_held(firsts, d).T) == 0
+        advance(1)
+        return effects, _shapley(game[:, len(sets) :].numpy() - effects @ inside, orders)
+
+    effects, higher = map(np.array, zip(*workers.in_threads(of_member, range(len(ensemble.members)))))
     subsets, predictions = [tuple(names[i] for i in s) for s in sets[1:]], ensemble.predict_unit(unit)
-    parts, base = effects[:, :, 1:], effects[:, 0, 0]
-    return Decomposition(ensemble, table, names, unit, subsets, parts, base, predictions, random)
+    split = (effects[:, :, 1:], effects[:, 0, 0], predictions, higher)
+    return Decomposition(ensemble, table, names, unit, subsets, *split, random)
+
+
+def _orders(d: int, n: int, seed) -> np.ndarray:
+    """Random orders of d hyperparameters, each with its reverse, for their errors partly cancel."""
+    half = np.random.default_rng(seed).permuted(np.tile(np.arange(d), (n // 2, 1)), axis=1)
+    return np.concatenate([half, half[:, ::-1]])
+
+
+def _shapley(game: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """Shapley values, (n, d), of a game that is known for all beginnings of some orders.
+
+    What a hyperparameter adds to those before it, on average over random
+    orders, estimates its value (Castro, Gómez and Tejada, 2009).
+    """
+    n_orders, d = orders.shape
+    added = np.diff(game.reshape(len(game), n_orders, d + 1), axis=2)
+    places = np.broadcast_to(np.argsort(orders, axis=1), added.shape)
+    return np.take_along_axis(added, places, axis=2).sum(1) / max(n_orders, 1)
 
 
 def surface(
@@ -424,9 +457,10 @@ def surface(
     for place, (name, u) in zip(places, columns.items()):
         # At coordinates that configurations have: between two choices there is none.
         unit[:, place] = spaces.snapped(ensemble.space, name, u)
-    x, b = torch.as_tensor(unit), torch.as_tensor(spaces.spread(ensemble.space, n_background, seed))
+    background = spaces.spread(ensemble.space, n_background, seed)
     sets = [(), (places[0],), (places[1],), tuple(sorted(places))]
-    v = torch.stack([_game(member, x, b, sets) for member in ensemble.members]).mean(0).numpy()
+    games = [_game(ensemble.space, member, unit, background, sets) for member in ensemble.members]
+    v = torch.stack(games).mean(0).numpy()
     interaction = v[:, 3] - v[:, 1] - v[:, 2] + v[:, 0]
     return pd.DataFrame({**columns, "joint": v[:, 3] - v[:, 0], "interaction": interaction})
 
@@ -439,30 +473,66 @@ def _moebius(sets: Sequence[tuple[int, ...]]) -> np.ndarray:
     return np.where(inside, (-1.0) ** (sizes[:, None] - sizes[None]), 0.0)
 
 
-def _game(member: nn.Module, x: Tensor, background: Tensor, sets: Sequence[tuple[int, ...]]) -> Tensor:
+def _held(sets: Sequence[tuple[int, ...]], d: int) -> np.ndarray:
+    """Which hyperparameters each set holds, (n_sets, d)."""
+    return np.array([[i in s for i in range(d)] for s in sets], dtype=bool).reshape(len(sets), d)
+
+
+def _game(
+    space: ConfigurationSpace,
+    member: nn.Module,
+    unit: np.ndarray,
+    background: np.ndarray,
+    sets: Sequence[tuple[int, ...]],
+) -> Tensor:
     """v(S) of every point and set, (n, n_sets): the mean with x on S and the background elsewhere."""
-    held = torch.zeros(len(sets), x.shape[1], dtype=torch.bool)
-    for k, s in enumerate(sets):
-        held[k, list(s)] = True
+    held = _held(sets, unit.shape[1])
+    x, b = (torch.as_tensor(spaces.encoded(space, points)) for points in (unit, background))
+    taken = torch.as_tensor(held.take(spaces.inputs(space), axis=1))
+    values = torch.empty(len(x), len(sets), dtype=torch.float64)
     with torch.no_grad():
         if not _is_mlp(member):
-            # As many rows at once as make the overhead of a call small.
-            parts = x.split(-(-(2**16) // (len(sets) * len(background))))
-            mixed = (torch.where(held[:, None], part[:, None, None], background) for part in parts)
-            means = [member(rows.flatten(0, 2)).view(rows.shape[:3]).mean(2) for rows in mixed]
-            return torch.cat(means)
+            for k, point in enumerate(x):
+                rows = torch.where(taken, point, b[:, None])
+                values[k] = member(rows.flatten(0, 1)).view(rows.shape[:2]).mean(0)
+            return values
         (first, bias), *middle, (last, last_bias) = [(layer.weight, layer.bias) for layer in member[::2]]
         # The first layer is linear: its part of the background is computed once.
-        of_background = torch.where(held, 0, background[:, None]) @ first.T + bias
-        values, kept = [], torch.empty_like(of_background)
-        for point in x:
-            of_point = torch.where(held, point, 0) @ first.T
-            hidden = _gelu_(torch.add(of_point, of_background, out=kept))
+        of_background = torch.where(taken, 0, b[:, None]) @ first.T + bias
+        kept, switched = torch.empty_like(of_background), _switched(space, unit, background, held)
+        for k, point in enumerate(x):
+            of_point = torch.where(taken, point, 0) @ first.T
+            hidden = torch.add(of_point, of_background, out=kept)
+            if space.conditions:
+                off, change = switched(k, torch.where(taken, point, b[:, None]))
+                hidden += change @ first[:, off].T
+            hidden = _gelu_(hidden)
             for weights, bias in middle:
                 hidden = _gelu_(nn.functional.linear(hidden, weights, bias))
             # And so is the last: the mean over the background comes before it.
-            values.append((hidden.mean(0) @ last.T + last_bias).squeeze(1))
-    return torch.stack(values)
+            values[k] = (hidden.mean(0) @ last.T + last_bias).squeeze(1)
+    return values
+
+
+def _switched(space: ConfigurationSpace, unit: np.ndarray, background: np.ndarray, held: np.ndarray):
+    """A function that tells how far conditions move the columns that they can switch off, to the default.
+
+    What is active in a mixture of a point and the background depends on where
+    the parents come from.
+    """
+    names, owner = spaces.varied(space), spaces.inputs(space)
+    parents = [name in spaces.bound(space) for name in names]
+    kinds, kind = np.unique(held & parents, axis=0, return_inverse=True)
+    off = np.flatnonzero([bool(space.parent_conditions_of[names[j]]) for j in owner])
+    default = torch.as_tensor(spaces.encoded(space, spaces.default(space)))[0, off]
+
+    def change(k: int, rows: Tensor) -> tuple[np.ndarray, Tensor]:
+        mixtures = np.where(kinds[:, None], unit[k], background)
+        on = spaces.active(space, mixtures.reshape(-1, unit.shape[1])).reshape(mixtures.shape)
+        on = torch.as_tensor(on[:, :, owner[off]].swapaxes(0, 1)[:, kind])
+        return off, torch.where(on, 0, default - rows[:, :, off])
+
+    return change
 
 
 def _is_mlp(member: nn.Module) -> bool:

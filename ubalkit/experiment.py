@@ -11,11 +11,10 @@ import hashlib
 import json
 import math
 import os
-import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,15 +177,12 @@ class Experiment:
             raise ValueError(f"device = {str(device)!r}: an objective of one's own chooses its device.")
         outcomes = []
         for index, row, seed in zip(table.index, table.astype(object).to_dict("records"), seeds):
-            configuration = {k: self._native(k, v) for k, v in row.items() if not pd.isna(v)}
-            outcomes.append(self._outcome(index, configuration, seed))
+            # Beside missing values a table holds integers as floats.
+            whole = {k for k in row if isinstance(self.space[k], IntegerHyperparameter)}
+            active = {k: int(v) if k in whole else v for k, v in row.items() if not pd.isna(v)}
+            outcomes.append(self._outcome(index, active, seed))
         outcomes = pd.DataFrame(outcomes, index=table.index)
         return pd.concat([table, outcomes], axis=1)
-
-    def _native(self, name: str, value):
-        # Beside missing values a table holds integers as floats.
-        value = int(value) if isinstance(self.space[name], IntegerHyperparameter) else value
-        return value.item() if isinstance(value, np.generic) else value
 
     def _outcome(self, index: int, configuration: dict, seed: int) -> dict:
         nothing = {**dict.fromkeys(self.metrics, math.nan), "status": "failed"}
@@ -300,8 +296,10 @@ def run(
     >>> len(trials), trials.metric
     (20, 'loss')
     """
-    if client is None:
-        workers.check_device(device)
+    import torch
+
+    if client is None and str(device) != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
     if client and experiment.time_limit:
         raise ValueError("time_limit: not on a cluster, whose workers evaluate in threads.")
     wanted = list(range(experiment.n_configurations if n is None else n) if indices is None else indices)
@@ -313,7 +311,7 @@ def run(
         done = observations.read_chunks(folder, experiment)
         missing = [i for i in wanted if i not in done.index]
         pieces = [missing[k : k + size] for k in range(0, len(missing), size)]
-        work = functools.partial(_piece, experiment, str(device), precision)
+        work = functools.partial(_piece, experiment, str(device), precision, ubalkit.__version__)
         n_done = len(wanted) - len(missing)
         try:
             finished = _evaluated(work, pieces, n_jobs, client, device)
@@ -332,36 +330,21 @@ def run(
     return Trials(table, experiment.space, experiment.directions, about=provenance(experiment, device))
 
 
-def _evaluated(work, pieces: list, n_jobs: int | None, client, device):
+def _evaluated(work, pieces: list, n_jobs: int | None, client, device) -> Iterator[pd.DataFrame]:
     """The finished pieces, as they come, from wherever they are evaluated."""
-    on_cpu = str(device) == "cpu"
     if client:
-        return workers.on_cluster(_packed(work), pieces, client, gpu=not on_cpu)
-    n = min(n_jobs or os.cpu_count() or 1, len(pieces)) if on_cpu else 1
-    return workers.in_processes(_packed(work), pieces, n) if n > 1 else workers.here(work, pieces)
+        return workers.on_cluster(work, pieces, client, gpu=str(device) != "cpu")
+    n = min(n_jobs or os.cpu_count() or 1, len(pieces)) if str(device) == "cpu" else 1
+    return workers.in_processes(work, pieces, n) if n > 1 else (work(piece) for piece in pieces)
 
 
-def _piece(experiment: Experiment, device: str, precision: str, indices: Sequence[int]) -> pd.DataFrame:
-    with workers.torch_set(device, precision):
-        return experiment.evaluate(indices, device=device)
-
-
-def _packed(work):
-    # An objective may be defined in a notebook, where pickle does not find it.
-    from cloudpickle import dumps
-
-    try:
-        return functools.partial(_unpacked, ubalkit.__version__, dumps(work))
-    except Exception as error:
-        raise ValueError(
-            f"The objective cannot be sent to other processes ({error}); use n_jobs=1."
-        ) from error
-
-
-def _unpacked(version: str, packed: bytes, indices: Sequence[int]) -> pd.DataFrame:
+def _piece(
+    experiment: Experiment, device: str, precision: str, version: str, indices: Sequence[int]
+) -> pd.DataFrame:
     if version != ubalkit.__version__:
         raise ValueError(f"A worker has ubalkit {ubalkit.__version__}, the search {version}.")
-    return pickle.loads(packed)(indices)
+    with workers.torch_set(device, precision):
+        return experiment.evaluate(indices, device=device)
 
 
 def verify(

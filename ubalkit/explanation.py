@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
+from scipy.stats import ks_2samp
 
-from ubalkit import advice, effects, figures, files, metamodel, rivals, shapley, uncertainty
+from ubalkit import advice, effects, figures, files, metamodel, rivals, uncertainty, workers
 from ubalkit import space as spaces
 from ubalkit.advice import Recommendation
 from ubalkit.effects import Decomposition
@@ -15,10 +18,19 @@ from ubalkit.metamodel import Ensemble, Trust
 from ubalkit.observations import Trials
 from ubalkit.shapley import Attribution
 
+#: Advice is given on what at least this share of the resamples agree in.
+SURE = 0.9
+
+# Trials at which figures show points, at most.
+_N_POINTS = 1024
+
 
 @dataclass(frozen=True)
 class Explanation:
     """What trials say about one metric; `explain` makes it.
+
+    Importances, effects and advice are over points spread evenly over the
+    space, wherever the trials lie in it; the figures' points are the trials.
 
     Attributes
     ----------
@@ -27,10 +39,9 @@ class Explanation:
     ensemble : Ensemble
         The meta-model.
     decomposition : Decomposition
-        Its predictions at the trials as effects, exactly.
+        Its predictions at points of the space as effects, exactly.
     shap : Attribution
-        SHAP values: exact ones, or Deep SHAP's where there are too many
-        hyperparameters for these.
+        SHAP values at these points.
     recommendation : Recommendation
         What to freeze and where to search next.
 
@@ -73,8 +84,56 @@ class Explanation:
         """How sure the order of importances is, in sentences."""
         return uncertainty.order(self.shap.importance_estimate(), self.shap.names)
 
+    @cached_property
+    def at_trials(self) -> Decomposition:
+        """The predictions at the trials as effects; of many trials at 1 024 of them, drawn at random."""
+        rows = self.trials.usable
+        rows = rows.sample(min(len(rows), _N_POINTS), random_state=0).sort_index()
+        return effects.decompose(self.ensemble, rows)
+
+    @property
+    def crowding(self) -> pd.Series:
+        """How far the trials are from an even spread along each hyperparameter, 0 to 1, the farthest first.
+
+        It is the Kolmogorov-Smirnov distance of their unit-cube coordinates
+        from a uniform distribution; of choices, from equal shares.
+        """
+        space, found = self.ensemble.space, {}
+        for name, unit in zip(self.shap.names, self.ensemble.unit.T):
+            even = spaces.snapped(space, name, (np.arange(1000) + 0.5) / 1000)
+            shares = (
+                np.isclose(spaces.grid(space, name)[:, None], points).mean(1) for points in (unit, even)
+            )
+            number = spaces.is_number(space[name])
+            found[name] = ks_2samp(unit, even).statistic if number else np.abs(np.subtract(*shares)).sum() / 2
+        return pd.Series(found).sort_values(ascending=False)
+
+    @property
+    def report(self) -> list[str]:
+        """What was found, in sentences: how far to believe it, what matters, what to do."""
+        rec, table = self.recommendation, self.table
+        crowded = [f"{name} {by:.2f}" for name, by in self.crowding.items() if by > 0.25]
+        spread = "The trials are spread over the whole space."
+        if crowded:
+            spread = (
+                f"The trials crowd in a part of the space (distance from an even spread: {_all(crowded)}); "
+                "importances are over the whole space, not over the trials."
+            )
+        sentences = [f"{self.trust}.", spread, *(f"{one}." for one in self.order)]
+        sentences += _withheld(table) + _advised(table)
+        sentences.append(f"{rec.lost} of the best {rec.n_best} trials lie outside the space proposed.")
+        if rec.loss["low"] > 0:
+            sentences.append(f"The best predicted {rec.metric} there is {rec.loss['loss']:.2g} worse.")
+        if failed := len(self.trials) - len(self.trials.usable):
+            sentences.append(f"{failed} trials failed; explain(trials.failing) looks for which do.")
+        return sentences
+
     def methods(self, *, seed: int = 0) -> pd.DataFrame:
         """Shares of importance by every method, ours first.
+
+        Others differ where trials crowd, for theirs are importances among the
+        trials and not in the space, and where they measure a share of the
+        variance, which squares what SHAP values measure.
 
         Parameters
         ----------
@@ -91,12 +150,14 @@ class Explanation:
 
     def figure(self):
         """Draw the SHAP values of each hyperparameter along its value, as Fig. 3 of the paper does."""
-        frames = figures.fig3_frame({self.ensemble.metric: self.shap})
-        return figures.fig3(*frames, self.ensemble.space, {self.ensemble.metric: self.trust})
+        metric = self.ensemble.metric
+        points = figures.fig3_frame({metric: self.at_trials.shap()})[0]
+        curves = figures.fig3_frame({metric: self.shap})[1]
+        return figures.fig3(points, curves, self.ensemble.space, {metric: self.trust})
 
     def explained(self):
         """Draw the same with its scatter split into own effects and interactions that have a name."""
-        return figures.explained(self.decomposition)
+        return figures.explained(self.at_trials)
 
     def save(self, folder: Path | str) -> Path:
         """Write what was found to files, which other programs read.
@@ -119,12 +180,19 @@ class Explanation:
         text = json.dumps(spaces.plain(self.space), indent=1, default=str)
         (folder / "space.json").write_text(text + "\n", encoding="utf-8")
         figures.save(self.figure(), drawn, "fig3", close=True)
-        if self.decomposition.complete:
-            figures.save(self.explained(), drawn, "explained", close=True)
+        figures.save(self.explained(), drawn, "explained", close=True)
         return folder
 
 
-def explain(trials: Trials, metric: str | None = None, *, seed: int = 0, **fit) -> Explanation:
+def explain(
+    trials: Trials,
+    metric: str | None = None,
+    *,
+    scale: str = "",
+    seed: int = 0,
+    progress: bool = False,
+    **fit,
+) -> Explanation:
     """Fit an ensemble to trials, decompose it, and recommend where to search next.
 
     Parameters
@@ -134,8 +202,13 @@ def explain(trials: Trials, metric: str | None = None, *, seed: int = 0, **fit) 
         `experiment.run` gives.
     metric : str, optional
         What to explain; the trials' first metric by default.
+    scale : "log" or "rank", optional
+        Explain the metric on this scale; see `Trials.on_scale`. The table says
+        then, too, what an importance is in the metric's own units.
     seed : int
         Seed of the meta-models and of the points they are explained against.
+    progress : bool
+        Whether to show a bar over the networks to train and to take apart.
     **fit
         Further settings for `metamodel.fit`.
 
@@ -160,7 +233,59 @@ def explain(trials: Trials, metric: str | None = None, *, seed: int = 0, **fit) 
     >>> explained.trust.verdict, explained.table.index[0]
     ('good', 'x')
     """
-    ensemble = metamodel.fit(trials, metric, seed=seed, **fit)
-    whole = effects.decompose(ensemble, trials.usable, seed=seed)
-    shap = whole.shap() if whole.complete else shapley.deep_shap(ensemble, trials.usable, seed=seed)
-    return Explanation(trials, ensemble, whole, shap, advice.recommend(shap))
+    own = trials.named(metric)
+    trials = trials.on_scale(scale, own) if scale else trials
+    metric = trials.metric if scale else own
+    total = len(fit.get("architectures", metamodel.ARCHITECTURES)) + 1 + fit.get("n_members", 10)
+    with workers.bar(total, 0, progress, unit="step") as advance:
+        ensemble = metamodel.fit(trials, metric, seed=seed, advance=advance, **fit)
+        ensemble.trust.check(_hint(trials.usable[metric]))
+        whole = effects.decompose(ensemble, seed=seed, advance=advance)
+    shap = whole.shap()
+    found = advice.recommend(shap, trials.usable, sure=SURE, keep=10)
+    if scale:
+        found.table.insert(1, f"in {own}", _in_units(found.table["importance"], scale, trials.usable[own]))
+    return Explanation(trials, ensemble, whole, shap, found)
+
+
+def _hint(values: pd.Series) -> str:
+    """What may hide the rest, where a few values of the metric hold nearly all of its variance."""
+    low, middle, high = values.quantile([0.25, 0.5, 0.75])
+    far = (values - middle).abs() > 20 * max(high - low, 1e-12 * abs(middle))
+    if not far.any():
+        return ""
+    most = values[(values - middle).abs().idxmax()]
+    return (
+        f"{far.sum()} of {len(values)} values lie far from the others, up to {most:.3g} where half are "
+        f"between {low:.3g} and {high:.3g}, and hide these: explain with scale='log' or scale='rank'."
+    )
+
+
+def _in_units(sizes: pd.Series, scale: str, own: pd.Series) -> np.ndarray:
+    """How much of a metric a step of each size on a scale of it is, around its median."""
+    places = own.rank(pct=True) if scale == "rank" else np.log10(own)
+    ends = [places.median() + side * sizes / 2 for side in (1, -1)]
+    ends = [np.interp(end, np.sort(places), np.sort(own)) if scale == "rank" else 10**end for end in ends]
+    return ends[0] - ends[1]
+
+
+def _all(parts) -> str:
+    return ", ".join(map(str, parts))
+
+
+def _withheld(table: pd.DataFrame) -> list[str]:
+    """Where there are too few trials to say anything."""
+    bare = table[table["covered"] < 0.5]
+    said = [f"{name} ({1 - row['covered']:.0%} of its range)" for name, row in bare.iterrows()]
+    return [f"Hardly any trials in much of {_all(said)}: no freezing there."] if said else []
+
+
+def _advised(table: pd.DataFrame) -> list[str]:
+    """What to do with the hyperparameters."""
+    sentences = []
+    for action, words in (("freeze", "Freeze, for it matters little"), ("set", "Set, for one value is good")):
+        of_action = table[table["action"] == action]
+        if len(of_action):
+            values = [f"{name} {row['where']}" for name, row in of_action.iterrows()]
+            sentences.append(f"{words}: {_all(values)}.")
+    return sentences

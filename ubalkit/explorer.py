@@ -1,14 +1,11 @@
 """Explorer: set a configuration's hyperparameters and see what the ensemble predicts there, and why.
 
-For a live notebook. A slider or a list for each hyperparameter; the
-prediction with its interval; the waterfall of SHAP values that leads there
-from the mean; a slice through two hyperparameters. All of it is plain
-ipywidgets, so that JupyterLab and Notebook show the same. The charts are
-inline SVG: matplotlib would take several times the tenth of a second in
-which a moved slider has to be answered.
+For a live notebook, JupyterLab or Notebook. A slider or a list for each
+hyperparameter; the prediction with its interval; the SHAP values that lead
+there from the mean; a slice through two hyperparameters. The charts are SVG,
+drawn anew with each move.
 """
 
-import base64
 import io
 import math
 import warnings
@@ -16,10 +13,10 @@ from collections.abc import Mapping
 from html import escape
 
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ConfigSpace.hyperparameters import IntegerHyperparameter
+from matplotlib.figure import Figure
 
 from ubalkit import effects, figures, uncertainty
 from ubalkit import space as spaces
@@ -29,12 +26,6 @@ RAISES, LOWERS, WARNING = "#0072B2", "#D55E00", "var(--jp-error-color1, #B00020)
 
 #: Cells of the slice along a hyperparameter that does not have fewer values.
 CELLS = 33
-
-#: Width and height of the slice, in pixels.
-SIZE = 204
-
-#: The row for joint effects of more than two hyperparameters, where they were not computed one by one.
-HIGHER = "three and more"
 
 
 class Explorer(widgets.VBox):
@@ -48,21 +39,22 @@ class Explorer(widgets.VBox):
         The slider or list of each hyperparameter that is not a constant.
     across, up : Dropdown
         The two hyperparameters of the slice.
-    prediction, waterfall, heat_map : HTML
+    prediction, waterfall, heat_map : HTML and two Images
         The sentence and the two charts.
     configuration : dict
         What the controls say, constants included.
     value, low, high : float
         The prediction and its 90 % interval.
+    forbidden : bool
+        Whether a clause of the space excludes the configuration.
     base : float
-        The mean prediction over the background, where the waterfall starts.
+        The mean prediction over the background, where the SHAP values start.
     contributions : DataFrame
         Index: hyperparameter; ``contribution``, its SHAP value, with the 90 %
-        interval ``low`` and ``high``. Of more than `effects.MOST`
-        hyperparameters the joint effects of three and more have their own row.
+        interval ``low`` and ``high``.
     slice : ndarray
-        The predictions shown, rows along `up`, columns along `across`; none of
-        a single hyperparameter.
+        The predictions shown, rows along `up`, columns along `across`, NaN
+        where they are forbidden; none of a single hyperparameter.
 
     Examples
     --------
@@ -79,29 +71,28 @@ class Explorer(widgets.VBox):
         super().__init__()
         space = ensemble.space
         self.ensemble, self._settings = ensemble, {"n_background": n_background, "seed": seed}
-        given = {} if at is None else {n: at[n] for n in at.keys() if at[n] == at[n]}  # without NaN
+        given = {n: v for n, v in dict({} if at is None else at).items() if v == v}  # without NaN
         self.configuration = {n: given.get(n, space[n].default_value) for n in spaces.names(space)}
         spaces.to_unit(space, pd.DataFrame([self.configuration]))  # refuses what lies outside
-        self._names = spaces.varied(space)
-        width = f"{max(len(_plain(n)) for n in self._names) + 1}ch"
-        self.controls = {n: _control(space[n], self.configuration[n], width) for n in self._names}
+        names = self._names = spaces.varied(space)
+        self.controls = {n: _control(space[n], self.configuration[n]) for n in names}
         # Of the whole space, so that a colour means the same wherever the sliders are.
         everywhere = ensemble.predict_unit(spaces.spread(space, 1024, seed)).mean(0)
         self._range = everywhere.min(), everywhere.max()
-        self.prediction, self.waterfall, self.heat_map = (widgets.HTML() for _ in range(3))
-        self.slice = None
+        self.prediction, self.slice = widgets.HTML(), None
+        self.waterfall, self.heat_map = (widgets.Image(format="svg+xml") for _ in range(2))
         self._explain()
         # The slice starts with the two that contribute most.
-        first = self.contributions["contribution"][self._names].abs().nlargest(2).index
-        shared = {"options": [(_plain(n), n) for n in self._names], "layout": {"width": "auto"}}
-        self.across = widgets.Dropdown(value=first[0], description="across", **shared)
-        self.up = widgets.Dropdown(value=first[-1], description="up", **shared)
+        first = self.contributions["contribution"][names].abs().nlargest(2).index
+        options = [(figures.short(n), n) for n in names]
+        self.across = widgets.Dropdown(options=options, value=first[0], description="across")
+        self.up = widgets.Dropdown(options=options, value=first[-1], description="up")
         self._draw()
         for control in (*self.controls.values(), self.across, self.up):
             control.observe(self._changed, "value")
-        constants = {n: v for n, v in self.configuration.items() if n not in self._names}
-        texts = [widgets.HTML(escape(f"{_plain(n)} = {v}, constant")) for n, v in constants.items()]
-        right = [self.heat_map, self.across, self.up] if len(self._names) > 1 else []
+        constants = [f"{n} = {v}, constant" for n, v in self.configuration.items() if n not in names]
+        texts = [widgets.HTML(escape(text)) for text in constants]
+        right = [self.heat_map, self.across, self.up] if len(names) > 1 else []
         columns = [widgets.VBox([*self.controls.values(), *texts]), self.waterfall, widgets.VBox(right)]
         self.children = [self.prediction, widgets.HBox(columns, layout={"flex_flow": "row wrap"})]
 
@@ -114,8 +105,9 @@ class Explorer(widgets.VBox):
             self._draw()
 
     def _explain(self) -> None:
+        space = self.ensemble.space
         for name, control in self.controls.items():
-            hp, value = self.ensemble.space[name], control.value
+            hp, value = space[name], control.value
             # The ends of a logarithmic slider are rounded, and may lie just outside.
             self.configuration[name] = min(max(value, hp.lower), hp.upper) if spaces.is_number(hp) else value
         with warnings.catch_warnings():
@@ -123,103 +115,88 @@ class Explorer(widgets.VBox):
             warnings.simplefilter("ignore")
             table = pd.DataFrame([self.configuration])
             found = effects.decompose(self.ensemble, table, **self._settings)
-        values = np.column_stack([found.member_shares[:, 0], found.remainder, found.predictions])
+        values = np.column_stack([found.member_shares[:, 0], found.predictions])
         low, high = uncertainty.interval(values.mean(0), values, n_members=len(values))
-        rows = [*self._names, HIGHER, "prediction"]
-        frame = pd.DataFrame({"contribution": values.mean(0), "low": low, "high": high}, rows)
-        self.contributions = frame.iloc[: -2 if found.complete else -1].rename_axis("hyperparameter")
+        frame = pd.DataFrame({"contribution": values.mean(0), "low": low, "high": high})
+        self.contributions = frame.iloc[:-1].set_axis(pd.Index(self._names, name="hyperparameter"))
         self.value, self.low, self.high = frame.iloc[-1]
-        self.base, self._unit = float(found.base_values.mean()), found.unit[0]
+        self.base, self._unit = float(found.base_values.mean()), found.unit
+        self.forbidden = not spaces.legal(space, found.unit)[0]
         # What a condition switches off cannot be moved.
-        for control, on in zip(self.controls.values(), spaces.active(self.ensemble.space, found.unit)[0]):
+        for control, on in zip(self.controls.values(), spaces.active(space, found.unit)[0]):
             control.disabled = not on
 
     def _draw(self) -> None:
-        trust, metric = self.ensemble.trust, figures.label(self.ensemble.metric)
-        low, value, high = (self._number(v) for v in (self.low, self.value, self.high))
+        trust, metric = self.ensemble.trust, escape(figures.label(self.ensemble.metric))
+        low, value, high = map(self._number, (self.low, self.value, self.high))
         interval = f"90 % interval {low} to {high}" if self.low < self.high else "one member has no interval"
-        note, style = f"held-out R² = {trust.r2:.2f} ({trust.low:.2f} to {trust.high:.2f})", ""
+        note, style = escape(str(trust)), ""
         if trust.verdict == "poor":
-            note, style = f"A hint only: the meta-model predicts poorly, {note}", f"color: {WARNING}"
-        self.prediction.value = (
-            f'<div aria-live="polite">predicted {escape(metric)} <b style="font-size: 150%">{value}</b>, '
-            f'{interval}</div><div style="{style}">{note}</div>'
-        )
-        self.waterfall.value = self._waterfall(f"predicted {metric}")
+            note, style = f"A hint only: {note}", f"color: {WARNING}"
+        said = f'predicted {metric} <b style="font-size: 150%">{value}</b>, {interval}'
+        if self.forbidden:
+            said = '<b style="font-size: 150%">forbidden</b>: the space excludes this configuration'
+        self.prediction.value = f'<div aria-live="polite">{said}</div><div style="{style}">{note}</div>'
+        self.waterfall.value = _svg(self._waterfall())
         if len(self._names) > 1:
-            self.heat_map.value = self._heat_map(f"predicted {metric}")
+            self.heat_map.value = _svg(self._heat_map())
 
     def _number(self, value: float, sign: str = "") -> str:
         digits = max(0, 2 - round(math.log10(self._range[1] - self._range[0])))
         return f"{value:{sign}z.{digits}f}".replace("-", "−")
 
-    def _waterfall(self, title: str) -> str:
-        # An effect of nothing first and last: the mean, and the prediction with its own interval.
-        own = [0, self.low - self.value, self.high - self.value]
-        steps, low, high = np.nan_to_num(np.vstack([np.zeros(3), self.contributions, own])).T
-        ends = self.base + steps.cumsum()
-        starts = ends - steps
-        rows = np.column_stack([starts, ends, starts + low, starts + high])
-        least, most = min(rows.min(), self._range[0]), max(rows.max(), self._range[1])
-        ticks = np.array(_nice(least, most))
-        said = {n: f"{_plain(n)} = {_readable(self.configuration[n])}" for n in self._names}
-        names = ["mean prediction", *(said.get(n, n) for n in self.contributions.index), "this prediction"]
-        inner = (self._number(step, "+") for step in steps[1:-1])
-        texts = [self._number(self.base), *inner, self._number(self.value)]
-        # Room for values that change in length, and for a number at either end of the bars.
-        left, bottom = 7 * max(15, *(len(_plain(n)) + 10 for n in self._names)), 24 * len(rows) + 6
-        rows, places = (left + 42 + (v - least) / (most - least) * 160 for v in (rows, ticks))
-        parts = [_tick(x, bottom, _readable(t), 0, 1) for x, t in zip(places, ticks)]
-        parts += [_line(x, 4, x, bottom, 0.15) for x in places] + [_text(left + 122, bottom + 36, title)]
-        for k, (name, text, (a, b, low, high)) in enumerate(zip(names, texts, rows)):
-            y, color = 24 * k + 8, RAISES if b > a else LOWERS
-            bar = _tag("rect", x=min(a, b), y=y, width=abs(b - a), height=16, fill=color)
-            link = _line(b, y, b, y + (24 if k < len(ends) - 1 else 16))
-            whisker = _line(low, y + 8, high, y + 8)
-            place, anchor = (min(b, low) - 5, "end") if b < a else (max(b, high) + 5, "start")
-            name = _text(left, y + 12, _short(name, left // 6), "end")
-            parts += [bar, link, whisker, name, _text(place, y + 12, text, anchor)]
-        return _svg(left + 245, bottom + 44, parts)
+    @figures.styled
+    def _waterfall(self) -> Figure:
+        steps, low, high = self.contributions.to_numpy().T
+        ends, y = self.base + steps.cumsum(), range(len(steps))
+        names = [figures.symbol(n) for n in self._names]
+        values = [_readable(self.configuration[n]) for n in self._names]
+        # Room for values that change in length.
+        figure, ax = _canvas(0.07 * max(map(len, names)) + 1.2, 0.5, 2.0, 0.26 * len(steps) + 0.2)
+        ax.barh(y, steps, left=ends - steps, color=np.where(steps > 0, RAISES, LOWERS))
+        ax.hlines(y, ends - steps + low, ends - steps + high, color="black", lw=1)
+        ax.axvline(self.base, color=figures.GREY, lw=0.8, ls=":")
+        ax.axvline(self.value, color=figures.GREY, lw=0.8)
+        for k, step in enumerate(steps):
+            ax.text(1.02, k, self._number(step, "+"), transform=ax.get_yaxis_transform(), va="center")
+        figures.rows(ax, [f"{name} = {value}" for name, value in zip(names, values)])
+        ax.set_title(f"from the mean {self._number(self.base)} to {self._number(self.value)}")
+        return figure
 
-    def _heat_map(self, title: str) -> str:
-        space, names, limits = self.ensemble.space, [self.across.value, self.up.value], self._range
-        j, i = (self._names.index(n) for n in names)
-        columns, rows = (_cells(space, n) for n in names)
-        unit = np.tile(self._unit, (len(rows) * len(columns), 1))
-        unit[:, j], unit[:, i] = np.tile(columns, len(rows)), np.repeat(rows, len(columns))
-        self.slice = self.ensemble.predict_unit(unit).mean(0).reshape(len(rows), len(columns))
-        smooth = all(math.isinf(space[n].size) for n in names)
-        across, up = _ticks(space[names[0]], SIZE // 7), _ticks(space[names[1]], 96)
-        left = 32 + 7 * max(len(label) for _, label in up)
-        places = SIZE * (1 - np.interp(ticks := _nice(*limits), limits, (0, 1))) + 8
-        parts = [
-            _picture(self.slice, limits, smooth, x=left, width=SIZE),
-            _picture(np.linspace(*limits, 64)[:, None], limits, True, x=left + SIZE + 14, width=12),
-            *(_tick(left + SIZE * u, SIZE + 8, label, 0, 1) for u, label in across),
-            *(_tick(left, SIZE * (1 - u) + 8, label, -1, 0) for u, label in up),
-            *(_tick(left + SIZE + 26, y, _readable(t), 1, 0) for y, t in zip(places, ticks)),
-            _text(left + SIZE / 2, SIZE + 44, _plain(names[0])),
-            _text(14, SIZE / 2, _plain(names[1]), turned=True),
-            _text(left + SIZE + 76, SIZE / 2, title, turned=True),
-        ]
-        x, y = left + SIZE * self._unit[j], SIZE * (1 - self._unit[i]) + 8
+    @figures.styled
+    def _heat_map(self) -> Figure:
+        space, names = self.ensemble.space, (self.across.value, self.up.value)
+        places = [self._names.index(n) for n in names]
+        across, up = np.meshgrid(*(_cells(space, n) for n in names))
+        unit = np.repeat(self._unit, across.size, axis=0)
+        unit[:, places] = np.column_stack([across.ravel(), up.ravel()])
+        predicted = self.ensemble.predict_unit(unit).mean(0)
+        self.slice = np.where(spaces.legal(space, unit), predicted, np.nan).reshape(across.shape)
+        figure, ax = _canvas(1.6, 1.0, 2.1, 2.1)
+        limits = {"vmin": self._range[0], "vmax": self._range[1]}
+        drawn = ax.imshow(self.slice, origin="lower", extent=(0, 1, 0, 1), aspect="auto", **limits)
+        figure.colorbar(drawn, cax=ax.inset_axes([1.05, 0, 0.07, 1]))
+        for name, axis in zip(names, "xy"):
+            figures.along(ax, space, name, axis)
         # White within black is seen on every colour.
-        for color, width in (("black", 4), ("white", 2)):
-            parts.append(_tag("circle", cx=x, cy=y, r=6, fill="none", stroke=color, stroke_width=width))
-        return _svg(left + SIZE + 84, SIZE + 52, parts)
+        for color, width in (("black", 3), ("white", 1.5)):
+            ax.plot(*self._unit[0, places], "o", ms=8, mfc="none", mec=color, mew=width, clip_on=False)
+        ax.set_title(f"predicted {figures.label(self.ensemble.metric)}")
+        ax.grid(visible=False)
+        return figure
 
 
 def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, seed=0) -> Explorer:
     """Explore what an ensemble predicts, in a live notebook.
 
-    The waterfall leads from the mean prediction over the space to the
-    prediction for the configuration set: each bar is the exact SHAP value of
+    The bars lead from the mean prediction over the space (dotted) to the
+    prediction for the configuration set: each is the exact SHAP value of
     a hyperparameter's setting, blue where it raises the prediction and
     orange where it lowers it, the line across it its 90 % interval. The heat
     map is the prediction over two hyperparameters while the others are as
-    set; the ring is the configuration. The interval of the prediction is that
-    of the mean over seeds as the ensemble knows it: single trainings scatter
-    more.
+    set, blank where the space forbids it; the ring is the configuration. The
+    interval of the prediction is that of the mean over seeds as the ensemble
+    knows it: single trainings scatter more.
 
     Parameters
     ----------
@@ -238,9 +215,9 @@ def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, s
     -------
     Explorer
         A widget, with what it shows as attributes. With ten members a move
-        takes about 50 ms for seven hyperparameters, and twice as long with
-        each one more, up to `effects.MOST`; fewer background points
-        are faster.
+        takes about a fifth of a second for seven hyperparameters; beyond ten
+        of them each one more doubles it, up to `effects.MOST`; fewer
+        background points are faster.
 
     Raises
     ------
@@ -261,9 +238,9 @@ def explore(ensemble: Ensemble, *, at: Mapping | None = None, n_background=32, s
     return Explorer(ensemble, at, n_background, seed)
 
 
-def _control(hp, value, width: str) -> widgets.Widget:
-    shared = {"description": _plain(hp.name), "tooltip": hp.name, "style": {"description_width": width}}
-    shared["layout"] = {"width": f"calc({width} + 210px)"}
+def _control(hp, value) -> widgets.Widget:
+    shared = {"description": figures.short(hp.name), "tooltip": hp.name}
+    shared["style"] = {"description_width": "16ch"}
     options = spaces.choices(hp)
     if isinstance(hp, IntegerHyperparameter):
         if not hp.log:
@@ -271,7 +248,7 @@ def _control(hp, value, width: str) -> widgets.Widget:
         options = sorted({*np.geomspace(hp.lower, hp.upper, 100).round().astype(int).tolist(), int(value)})
     if options is not None:
         kind = widgets.Dropdown if hasattr(hp, "choices") else widgets.SelectionSlider
-        return kind(options=[(str(o), o) for o in options], value=value, **shared)
+        return kind(options=[(figures.short(o), o) for o in options], value=value, **shared)
     low, high = (math.log10(v) if hp.log else v for v in (hp.lower, hp.upper))
     kind = widgets.FloatLogSlider if hp.log else widgets.FloatSlider
     return kind(float(value), min=low, max=high, step=(high - low) / 100, readout_format=".3g", **shared)
@@ -283,70 +260,19 @@ def _cells(space, name: str) -> np.ndarray:
     return spaces.snapped(space, name, (np.arange(n) + 0.5) / n)
 
 
-def _nice(low: float, high: float) -> list[float]:
-    return [t for t in plt.MaxNLocator(5, steps=[1, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
-
-
-def _ticks(hp, room: int) -> list[tuple[float, str]]:
-    """Coordinates and labels along an axis with so many characters to share."""
-    values, labels = figures.ticks(hp)
-    # More than eight would overlap.
-    every = -(-len(values) // 8)
-    values, labels = values[::every], labels[::every]
-    if spaces.is_number(hp):
-        labels = [label.replace("-", "−") for label in labels]
-    return list(zip(spaces.coordinate(hp, values), (_short(label, room // len(labels)) for label in labels)))
-
-
-def _plain(name: str) -> str:
-    """The symbol of a hyperparameter in plain characters: β₂ᶠ for its mathematics."""
-    text = figures.symbol(name)
-    if text == name:
-        return name
-    signs = str.maketrans("0123456789FB-", "₀₁₂₃₄₅₆₇₈₉ᶠᴮ−", "$_^\\")
-    whole, minus, rest = text.replace("beta", "β").replace("gamma", "γ").rpartition("- ")
-    return whole.replace("$", "") + (minus + rest).translate(signs)
-
-
 def _readable(value) -> str:
-    return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else _short(str(value), 12)
+    return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else figures.short(value, 12)
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _canvas(left: float, bottom: float, width: float, height: float) -> tuple:
+    """A figure that pyplot does not keep, and its axes, of this size in inches with these margins."""
+    size = np.array([left + width + 0.7, bottom + height + 0.3])
+    figure = Figure(size, layout="none")
+    return figure, figure.add_axes([*([left, bottom] / size), *([width, height] / size)])
 
 
-def _tag(kind: str, content: str = "", **attributes) -> str:
-    given = ((k, f"{v:.1f}" if isinstance(v, float) else v) for k, v in attributes.items())
-    pairs = " ".join(f'{k.replace("_", "-")}="{v}"' for k, v in given)
-    return f"<{kind} {pairs}>{content}</{kind}>"
-
-
-def _svg(width: int, height: int, parts: list[str]) -> str:
-    # The colour of JupyterLab's theme, light or dark; black elsewhere.
-    style = "color: var(--jp-content-font-color1, black); font: 11px DejaVu Sans, Verdana, sans-serif"
-    return _tag("svg", "".join(parts), width=width, height=height, style=style)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, opacity: float = 0.7) -> str:
-    return _tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_opacity=opacity)
-
-
-def _text(x: float, y: float, text: str, anchor: str = "middle", turned: bool = False) -> str:
-    turn = {"transform": f"rotate(-90 {x:.1f} {y:.1f})"} if turned else {}
-    return _tag("text", escape(text), x=x, y=y, text_anchor=anchor, fill="currentColor", **turn)
-
-
-def _tick(x: float, y: float, text: str, right: int, down: int) -> str:
-    """A tick that points out of an axis, and its label."""
-    anchor = ("middle", "start", "end")[right]
-    return _line(x, y, x + 4 * right, y + 4 * down) + _text(x + 7 * right, y + 4 + 13 * down, text, anchor)
-
-
-def _picture(values: np.ndarray, limits: tuple, smooth: bool, **place) -> str:
+@figures.styled
+def _svg(figure: Figure) -> bytes:
     file = io.BytesIO()
-    plt.imsave(file, values, cmap="viridis", vmin=limits[0], vmax=limits[1], origin="lower", format="png")
-    place |= {"y": 8, "height": SIZE, "preserveAspectRatio": "none"}
-    style = f"image-rendering: {'auto' if smooth else 'pixelated'}"
-    data = base64.b64encode(file.getvalue()).decode()
-    return _tag("image", href=f"data:image/png;base64,{data}", style=style, **place)
+    figure.savefig(file, format="svg", bbox_inches=figure.bbox_inches)
+    return file.getvalue()

@@ -17,7 +17,11 @@ Fig. 3 for these trials, then its scatter explained, then what the strongest pai
 >>> figure = surfaces(found.decomposition, n_pairs=1)
 """
 
+import contextlib
+import functools
 import re
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,20 +32,64 @@ import pandas as pd
 import seaborn as sns
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ubalkit import effects
 from ubalkit import space as spaces
 from ubalkit.convergence import Budgets
 from ubalkit.shapley import Attribution
 
-#: Style sheet of matplotlib; `styled` decorates what is drawn in it, which doctest passes over: see above.
+#: Style sheet of matplotlib, for what `styled` decorates.
 STYLE = Path(__file__).with_name("style.mplstyle")
-styled = plt.style.context(STYLE)
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#666666", "#CC79A7", "#E69F00")
 GREY = "#444444"
 _POWER = re.compile(r"0\.00+1|1e[+-]\d+")
+_LACKS = "Glyph .* missing from font"
 _R2 = "held-out $R^2$ = {:.2f}"
+
+
+def styled(draw: Callable) -> Callable:
+    """Decorate a function that draws, which doctest passes over then: see above."""
+
+    @functools.wraps(draw)
+    def drawn(*given, **settings):
+        with plt.style.context(STYLE):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", _LACKS)
+                made = draw(*given, **settings)
+            if isinstance(made, Figure):
+                _find_letters(made)
+            return made
+
+    return drawn
+
+
+def _find_letters(figure: Figure) -> None:
+    """Take letters of a figure that the style's font lacks from another one, or say that there is none."""
+    texts = figure.findobj(Text)
+    own = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+    letters = frozenset(c for text in texts for c in text.get_text() if c != "\n" and ord(c) not in own)
+    if letters and (font := _font_with(letters)):
+        plt.setp(texts, fontfamily=["DejaVu Sans", font])
+    elif letters:
+        some = "".join(sorted(letters))[:20]
+        warnings.warn(f"No font here has all of the letters {some}; boxes stand for them.", stacklevel=3)
+        # Matplotlib would say so of each letter, again and again.
+        warnings.filterwarnings("ignore", _LACKS)
+
+
+@functools.cache
+def _font_with(letters: frozenset[str]) -> str | None:
+    # The last resort, which comes with matplotlib, has a box for every letter.
+    fonts = [font for font in font_manager.fontManager.ttflist if not font.name.startswith("Last Resort")]
+    for font in sorted(fonts, key=lambda font: (font.style != "normal", font.weight != 400)):
+        with contextlib.suppress(OSError, RuntimeError):  # a file that is no font
+            if set(map(ord, letters)) <= font_manager.get_font(font.fname).get_charmap().keys():
+                return font.name
+    return None
 
 
 @dataclass(frozen=True)
@@ -81,14 +129,32 @@ def use(labels: Labels = _labels) -> None:
     _labels = labels
 
 
+def short(text, most: int = 24) -> str:
+    """A text on one line that leaves room for its neighbours: the middle of a longer one is left out.
+
+    >>> short("trainer.optimizer.weight_decay")
+    'trainer.…er.weight_decay'
+    """
+    text = " ".join(str(text).split())
+    if any(unicodedata.east_asian_width(c) in "WF" for c in text):
+        most //= 2
+    return text if len(text) <= most else f"{text[: most // 3]}…{text[most // 3 + 1 - most :]}"
+
+
+def _shown(text, most: int = 24) -> str:
+    # Two dollars are no mathematics.
+    return short(text, most).replace("$", r"\$")
+
+
 def label(metric: str) -> str:
-    """What a metric is called."""
-    return _labels.metrics.get(metric, metric)
+    """What a metric is called: by its name, if need be shortened, unless `use` gave it another."""
+    return _labels.metrics.get(metric) or _shown(metric)
 
 
-def symbol(name: str) -> str:
-    """The sign of a hyperparameter: its name, unless `use` gave it another."""
-    return _labels.symbol(name)
+def symbol(name: str, most: int = 24) -> str:
+    """The sign of a hyperparameter: its name, if need be shortened, unless `use` gave it another."""
+    sign = _labels.symbol(name)
+    return sign if sign != name else _shown(name, most)
 
 
 def _ensemble(metric: str) -> str:
@@ -100,10 +166,12 @@ def colors(metrics: Iterable[str]) -> dict[str, str]:
     return {m: _labels.colors.get(m, PALETTE[k % len(PALETTE)]) for k, m in enumerate(metrics)}
 
 
-def ticks(hp) -> tuple[Sequence, list[str]]:
+def _ticks(hp) -> tuple[Sequence, list[str]]:
     """Values to mark along the axis of a hyperparameter of ConfigSpace, and their labels."""
     if not spaces.is_number(hp):
-        return spaces.choices(hp), list(map(str, spaces.choices(hp)))
+        # More than eight would overlap.
+        some = spaces.choices(hp)[:: -(-len(spaces.choices(hp)) // 8)]
+        return some, [_shown(choice, 16) for choice in some]
     whole = isinstance(hp, IntegerHyperparameter)
     locator = plt.LogLocator(numticks=5) if hp.log else plt.MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole)
     low, high = float(hp.lower), float(hp.upper)
@@ -113,15 +181,14 @@ def ticks(hp) -> tuple[Sequence, list[str]]:
     return values, [f"{v:g}" for v in values]
 
 
-def _along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
+def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
-    values, labels = ticks(space[name])
+    values, labels = _ticks(space[name])
     # Written out, small and large labels of neighbouring panels run into each other.
     powers = {t: f"$10^{{{round(np.log10(float(t)))}}}$" for t in labels if _POWER.fullmatch(t)}
-    # Two dollars in a choice are no mathematics.
-    shown = [powers.get(t, t.replace("$", r"\$")) for t in labels]
+    shown = [powers.get(t, t) for t in labels]
     ax.set(**{f"{axis}ticks": spaces.coordinate(space[name], values), f"{axis}ticklabels": shown})
-    ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name)})
+    ax.set(**{f"{axis}lim": (0, 1), f"{axis}label": symbol(name, 22)})
     if axis == "x" and sum(map(len, labels)) > 22:
         ax.tick_params(axis="x", labelrotation=30)
         plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
@@ -146,7 +213,7 @@ def _panels(space: ConfigurationSpace, names: Sequence[str], height: float, ylab
         ax.axis("off")
     for ax, name in zip(axes.flat, names):
         ax.axhline(0, color=GREY, lw=0.7, zorder=zorder)
-        _along(ax, space, name)
+        along(ax, space, name)
     return figure, axes.flat[: len(names)], axes.flat[len(names)]
 
 
@@ -198,11 +265,12 @@ def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, p
     """
     points, curves = [], []
     for metric, a in attributions.items():
-        shap = pd.DataFrame(a.values, a.table.index.rename("index"), a.names)
-        long = shap.melt(var_name="hyperparameter", value_name="shap", ignore_index=False)
-        value, unit = (part.T.ravel() for part in (a.table[a.names].to_numpy(object), a.unit))
+        columns = {"shap": a.values, "value": a.table[a.names].to_numpy(object), "unit": a.unit}
+        frame = pd.DataFrame({name: values.T.ravel() for name, values in columns.items()})
+        frame.insert(0, "index", np.tile(a.table.index, len(a.names)))
+        frame.insert(1, "hyperparameter", np.repeat(a.names, len(a.table)))
         on = spaces.active(a.ensemble.space, a.unit).T.ravel()
-        points.append(long.assign(value=value, unit=unit, metric=metric)[on].reset_index())
+        points.append(frame.assign(metric=metric)[on])
         curves.append(a.curves().assign(metric=metric))
     return pd.concat(points, ignore_index=True), pd.concat(curves, ignore_index=True)
 
@@ -277,24 +345,25 @@ def explained(dec: effects.Decomposition):
     of the hyperparameter, which depends on its value alone. All that departs
     from it is interaction; the partner that explains most of it gives the colour.
     """
-    values, scatter = dec.shap().values, dec.scatter(n_resamples=0)["value"].unstack()
+    values, scatter = dec.shap().values, dec.scatter(n_resamples=0)["value"]
     ensemble, active = dec.ensemble, spaces.active(dec.ensemble.space, dec.unit)
     figure, axes, legend = _panels(ensemble.space, dec.names, 2.45, "exact SHAP value", 0.5)
     for j, (ax, name, on) in enumerate(zip(axes, dec.names, active.T)):
-        partner = scatter.loc[name, dec.names].idxmax()
+        partners = scatter.loc[name].iloc[2:-1]  # by place: a hyperparameter may be called "own"
+        partner = partners.idxmax()
         u, color = dec.unit[on, j], dec.unit[on, dec.names.index(partner)]
         settings = {"cmap": "viridis", "vmin": 0, "vmax": 1, "s": 5, "lw": 0, "alpha": 0.7}
         ax.scatter(_scattered(ensemble.space, name, u), values[on, j], c=color, rasterized=True, **settings)
         order, own = np.argsort(u), dec.components[name,][on]
         line = "-" if spaces.is_number(ensemble.space[name]) else "_"
         ax.plot(u[order], own[order], line, color="black", lw=1.6, ms=16, mew=1.8)
-        ax.set_title(f"scatter: {scatter.loc[name, partner]:.0%} {symbol(partner)}", fontsize=8.5)
+        ax.set_title(f"scatter: {partners.max():.0%} {symbol(partner, 15)}", fontsize=8.5)
     note = f"line: own effect\npoint: one {_labels.point}"
     text = f"{_ensemble(ensemble.metric)}\n{_R2.format(ensemble.r2)}\n\n{note}"
     legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8.5, linespacing=1.5)
     legend.text(0.0, 0.27, "colour: value of the partner", transform=legend.transAxes, fontsize=8.5)
-    partners, place = plt.cm.ScalarMappable(cmap="viridis"), legend.inset_axes([0.0, 0.16, 0.75, 0.07])
-    bar = figure.colorbar(partners, cax=place, orientation="horizontal", ticks=[0, 1])
+    colours, place = plt.cm.ScalarMappable(cmap="viridis"), legend.inset_axes([0.0, 0.16, 0.75, 0.07])
+    bar = figure.colorbar(colours, cax=place, orientation="horizontal", ticks=[0, 1])
     bar.set_ticklabels(["low", "high"])
     bar.outline.set_visible(False)
     return figure
@@ -306,11 +375,12 @@ def shares(decompositions: Mapping[str, effects.Decomposition]):
     size = (4.0 * len(decompositions), 3.5)
     figure, axes = plt.subplots(1, len(decompositions), figsize=size, squeeze=False)
     for ax, (metric, dec) in zip(axes.flat, decompositions.items()):
-        share, symbols = dec.variance(n_resamples=0)["share"], list(map(symbol, dec.names))
-        grid = pd.DataFrame(np.nan, symbols, symbols)
+        found, grid = dec.variance(n_resamples=0), pd.DataFrame(np.nan, dec.names, dec.names)
+        share = dict(zip(zip(found["order"], found.index), found["share"]))
         for subset in (s for s in dec.subsets if len(s) <= 2):
-            grid.loc[symbol(subset[-1]), symbol(subset[0])] = share[" × ".join(subset)] * 100
+            grid.loc[subset[-1], subset[0]] = share[len(subset), " × ".join(subset)] * 100
         text = grid.map(lambda v: f"{v:.0f}" if v >= 0.5 else "")
+        grid = grid.rename(index=symbol, columns=symbol)
         higher = dec.orders(n_resamples=0)["share"]["3+"]
         title = f"{label(metric)}: % of variance\n(three and more together: {higher:.0%})"
         heat(ax, grid, title=title, size=9, annot=text, fmt="", vmin=0, square=True)
@@ -322,22 +392,25 @@ def surfaces(dec: effects.Decomposition, *, n_pairs: int = 3):
     """What the strongest pairs do jointly: mean prediction over both values, less the overall mean."""
     found = dec.variance(n_resamples=0)
     share = found.loc[found["order"] == 2, "share"].head(n_pairs)
-    grids = [effects.surface(dec.ensemble, tuple(pair.split(" × "))) for pair in share.index]
-    largest = max(grid["joint"].abs().max() for grid in grids)
+    pairs = {" × ".join(subset): subset for subset in dec.subsets}
+    grids = {pairs[pair]: effects.surface(dec.ensemble, pairs[pair])["joint"] for pair in share.index}
+    largest = max(grid.abs().max() for grid in grids.values())
     figure, axes = plt.subplots(1, len(grids), figsize=(2.75 * len(grids) + 0.6, 2.75), squeeze=False)
-    for ax, grid, of_variance in zip(axes.flat, grids, share):
-        x, y = grid.columns[:2]
-        z = grid.pivot(index=y, columns=x, values="joint")
-        drawn = ax.contourf(z.columns, z.index, z, levels=np.linspace(-largest, largest, 15), cmap="RdBu_r")
-        ax.contour(z.columns, z.index, z, levels=[0], colors=GREY, linewidths=0.8)
-        _along(ax, dec.ensemble.space, x)
-        _along(ax, dec.ensemble.space, y, "y")
+    for ax, ((x, y), grid), of_variance in zip(axes.flat, grids.items(), share):
+        u = np.linspace(0, 1, round(len(grid) ** 0.5))
+        z = grid.to_numpy().reshape(len(u), -1).T
+        drawn = ax.contourf(u, u, z, levels=np.linspace(-largest, largest, 15), cmap="RdBu_r")
+        ax.contour(u, u, z, levels=[0], colors=GREY, linewidths=0.8)
+        along(ax, dec.ensemble.space, x)
+        along(ax, dec.ensemble.space, y, "y")
         ax.set_title(f"interaction: {of_variance:.0%} of variance", fontsize=8.5)
         ax.set_aspect("equal")
         ax.grid(visible=False)
-    marked = [0.2 * k for k in range(-5, 6) if abs(0.2 * k) <= largest]
+    step = 2 * 10.0 ** np.floor(np.log10(largest / 2))
+    step *= 1 + (largest >= 6 * step)
+    marked = [step * k for k in range(-5, 6) if abs(step * k) <= largest]
     bar = figure.colorbar(drawn, ax=list(axes.flat), shrink=0.8, pad=0.02)
-    bar.set_ticks(marked, labels=[f"{t:+.1f}" if t else "0" for t in marked])
+    bar.set_ticks(marked, labels=[f"{t:+.2g}" if t else "0" for t in marked])
     bar.set_label(f"effect on {label(dec.ensemble.metric)}", fontsize=8)
     bar.outline.set_visible(False)
     return figure

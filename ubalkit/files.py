@@ -2,7 +2,7 @@
 
 Three environment variables move things: ``UBALKIT_HOME`` (the repository),
 ``UBALKIT_RUNS`` (what runs write; ignored by git) and ``UBALKIT_MNIST`` (the
-folder that holds ``MNIST/raw``, as torchvision lays it out).
+folder that holds ``MNIST/raw``).
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def _folder(name: str) -> str:
 
 
 def mnist() -> Path:
-    """Root of the MNIST archives, the `root` of torchvision's data set."""
+    """What holds ``MNIST/raw``, the folder of the MNIST archives."""
     return Path(os.environ.get("UBALKIT_MNIST") or data("mnist"))
 
 
@@ -71,10 +71,8 @@ def writable(folder: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ValueError(
-            f"The folder {folder} cannot be written to ({error.strerror}); "
-            "name another one or set UBALKIT_RUNS."
-        ) from error
+        what = f"The folder {folder} cannot be written to ({error.strerror})"
+        raise ValueError(f"{what}; name another one or set UBALKIT_RUNS.") from error
     return folder
 
 
@@ -227,20 +225,21 @@ def held(folder: Path, drafts: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If another process holds the folder.
+        If another process holds the folder, or it cannot be locked.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"Another search is writing to {folder}; wait for it, or search in another folder and merge."
-        ) from None
+    except OSError as error:  # of which `Timeout` is one
+        what = f"{folder} cannot be locked ({error.strerror or error});"
+        what = f"Another search is writing to {folder}; wait for it, or" if type(error) is Timeout else what
+        raise ValueError(f"{what} search in another folder and merge.") from None
     try:
         for draft in folder.glob(drafts):
-            draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another user's
+                draft.unlink()
         yield
     finally:
         lock.release()

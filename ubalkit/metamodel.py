@@ -10,7 +10,7 @@ not seen tells how far it can be believed.
 import functools
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ConfigSpace import ConfigurationSpace
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from ubalkit import files, uncertainty
+from ubalkit import files, uncertainty, workers
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
 
@@ -101,8 +101,13 @@ class Trust:
         ceiling = f" of at most {self.ceiling:.2f}" if np.isfinite(self.ceiling) else ""
         return f"{self.metric}: held-out R² {r2}{ceiling}, {self.verdict}"
 
-    def check(self) -> None:
+    def check(self, hint: str = "") -> None:
         """Refuse an ensemble that explains nothing, and warn of one that explains little.
+
+        Parameters
+        ----------
+        hint : str
+            A further sentence for who is refused.
 
         Raises
         ------
@@ -115,10 +120,13 @@ class Trust:
             If the verdict is ``poor``.
         """
         if self.verdict == "none":
-            raise UntrustworthyError(
-                f"{self}: the ensemble predicts held-out configurations no better than their mean does, so "
+            why = (
+                "this may be chance, for so few trials do not show more; further ones would tell."
+                if self.r2 > 0.1
+                else "the ensemble predicts held-out configurations no better than their mean does, so "
                 "there is nothing to explain. More observations may help, or the metric is noise."
             )
+            raise UntrustworthyError(f"{self}: {why} {hint}".strip())
         if self.verdict == "poor":
             warnings.warn(
                 f"{self}: less than {LEAST_R2:.0%} of what could be explained is; "
@@ -138,8 +146,8 @@ class Ensemble:
     space : ConfigurationSpace
         Where the configurations lie.
     members : list of nn.Sequential
-        The networks. Each maps unit-cube coordinates of shape (n, d) to the
-        metric, of shape (n, 1), in float64.
+        The networks. Each maps what `space.encoded` makes of the coordinates,
+        of shape (n, n_inputs), to the metric, of shape (n, 1), in float64.
     quality : DataFrame
         How well held-out rows are predicted: ``r2`` with its 90 % interval
         (``low``, ``high``), ``spearman``, and the number ``n`` of these rows.
@@ -151,9 +159,10 @@ class Ensemble:
         seen it; NaN where all have.
     selection : DataFrame
         Cross-validated quality of each architecture and weight decay.
-    n_observations, n_failed : int
-        Number of rows fitted, and of rows left out because their status is not
-        ok.
+    unit : ndarray, shape (n_observations, d)
+        Unit-cube coordinates of the rows fitted.
+    n_failed : int
+        Number of rows left out because their status is not ok.
     ceiling : float
         Highest R² that the noise between seeds allows; NaN where unknown.
     maximize : bool
@@ -177,7 +186,7 @@ class Ensemble:
     quality: pd.DataFrame
     held_out: np.ndarray
     selection: pd.DataFrame
-    n_observations: int
+    unit: np.ndarray
     n_failed: int
     ceiling: float = float("nan")
     maximize: bool = True
@@ -186,6 +195,11 @@ class Ensemble:
     def trust(self) -> Trust:
         """Whether to believe an explanation of this ensemble."""
         return Trust(self.metric, *self.quality.loc["ensemble", ["r2", "low", "high"]], self.ceiling)
+
+    @property
+    def n_observations(self) -> int:
+        """Number of rows fitted."""
+        return len(self.unit)
 
     @property
     def r2(self) -> float:
@@ -205,7 +219,7 @@ class Ensemble:
 
     def predict_unit(self, unit: np.ndarray) -> np.ndarray:
         """Predictions of each member, (n_members, n), at unit-cube coordinates of shape (n, d)."""
-        return _predict(self.members, unit)
+        return _predict(self.members, spaces.encoded(self.space, unit))
 
     def predict(self, table: pd.DataFrame) -> np.ndarray:
         """Mean prediction of the members for each configuration of a table."""
@@ -220,6 +234,7 @@ class Ensemble:
             "quality": self.quality.to_dict("index"),
             "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
             "selection": self.selection.reset_index().to_dict("list"),
+            "unit": self.unit.tolist(),
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
         }
         files.write_sealed(path, plain)
@@ -259,14 +274,14 @@ def load(path: Path) -> Ensemble:
     """
     plain = files.read_sealed(path)
     del plain["activation"]
-    space = spaces.from_plain(plain["space"])
     tensors = [[torch.tensor(a, dtype=torch.float64) for a in member] for member in plain["members"]]
     restored = {
-        "space": space,
-        "members": [_module(parameters, space) for parameters in tensors],
+        "space": spaces.from_plain(plain["space"]),
+        "members": [_module(parameters) for parameters in tensors],
         "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
         "held_out": np.array(plain["held_out"], dtype=float),
         "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
+        "unit": np.array(plain["unit"]),
         "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
     return Ensemble(**plain | restored)
@@ -283,6 +298,7 @@ def fit(
     steps: int = 600,
     noise: float = float("nan"),
     seed: int = 0,
+    advance: Callable[[int], None] = workers.nothing,
 ) -> Ensemble:
     """Fit an ensemble to observations.
 
@@ -315,6 +331,9 @@ def fit(
         (see `noise_variance`); it sets the ceiling of R².
     seed : int
         Seed of the folds, the weights of the rows and the initial weights.
+    advance : callable
+        Called with 1 after each architecture and when the members are trained:
+        a progress bar's.
 
     Returns
     -------
@@ -337,30 +356,38 @@ def fit(
     metric, space = trials.named(metric), trials.space
     unit, y = observed(trials, metric, n_folds)
     mean, std = y.mean(), y.std()
-    x, target = (torch.as_tensor(values, dtype=torch.float32) for values in (unit, (y - mean) / std))
+    inputs = spaces.encoded(space, unit)
+    x, target = (torch.as_tensor(values, dtype=torch.float32) for values in (inputs, (y - mean) / std))
     rng = np.random.default_rng(seed)
     # One generator of the initial weights, drawn from in a fixed order.
     generator = torch.Generator().manual_seed(int(rng.integers(2**32)))
-    train = functools.partial(_train, x, target, steps=steps, generator=generator)
+    train = functools.partial(_train, x, target, steps=steps, generator=generator, advance=advance)
 
-    folds = rng.permutation(len(y)) % n_folds
-    selection = _selection(train, x, target, folds, architectures, weight_decays)
+    # Rows of one configuration stay together: who has seen one of them knows the others.
+    configuration = pd.DataFrame(unit).groupby([*range(unit.shape[1])], sort=False).ngroup().to_numpy()
+    n = configuration.max() + 1
+    folds = (rng.permutation(n) % n_folds)[configuration]
+    selection = _selection(train, x, target, folds, configuration, architectures, weight_decays)
     n_h, d_h, decay = selection["r2"].idxmax()
 
-    weights = rng.gamma(_SHAPE, size=(n_members, len(y)))
-    weights[np.arange(n_members)[:, None] % _PARTS == rng.permutation(len(y)) % _PARTS] = 0
+    weights = rng.gamma(_SHAPE, size=(n_members, n))
+    weights[np.arange(n_members)[:, None] % _PARTS == rng.permutation(n) % _PARTS] = 0
+    weights = weights.take(configuration, axis=1)
     networks = train(weights, int(n_h), int(d_h), torch.full((n_members,), decay))
-    members = [_member([p[k] for p in networks], mean, std, space) for k in range(n_members)]
-    left_out = np.where(weights == 0, _predict(members, unit), np.nan)
+    members = [_member([p[k] for p in networks], mean, std) for k in range(n_members)]
+    left_out = np.where(weights == 0, _predict(members, inputs), np.nan)
     held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
-    quality = {f"member {k}": _scores(y, values) for k, values in enumerate(left_out)}
-    quality = pd.DataFrame({"ensemble": _scores(y, held_out), **quality}).T.astype({"n": int})
-    counts, ceiling = (len(y), len(trials) - len(y)), 1 - noise / y.var()
+    quality = {f"member {k}": _scores(y, values, configuration) for k, values in enumerate(left_out)}
+    whole = _scores(y, held_out, configuration)
+    quality = pd.DataFrame({"ensemble": whole, **quality}).T.astype({"n": int})
+    if np.isnan(noise):
+        noise = noise_variance(pd.DataFrame({metric: y}, pd.Index(configuration, name="index")), metric)
+    data, ceiling = (unit, len(trials) - len(y)), 1 - noise / y.var()
     maximize = trials.metrics[metric] == "maximize"
-    return Ensemble(metric, space, members, quality, held_out, selection, *counts, ceiling, maximize)
+    return Ensemble(metric, space, members, quality, held_out, selection, *data, ceiling, maximize)
 
 
-def _selection(train, x, target, folds, architectures, weight_decays) -> pd.DataFrame:
+def _selection(train, x, target, folds, configuration, architectures, weight_decays) -> pd.DataFrame:
     """Quality of each architecture and weight decay in cross-validation."""
     n_folds, n_decays = folds.max() + 1, len(weight_decays)
     seen = np.tile(folds != np.arange(n_folds)[:, None], (n_decays, 1))
@@ -372,7 +399,7 @@ def _selection(train, x, target, folds, architectures, weight_decays) -> pd.Data
         predictions = _forward(networks, x).detach().reshape(n_decays, n_folds, -1)
         for decay, predicted in zip(weight_decays, predictions):
             held_out = predicted.gather(0, torch.as_tensor(folds)[None])[0].numpy()
-            scores[n_h, d_h, decay] = _scores(target.numpy(), held_out)
+            scores[n_h, d_h, decay] = _scores(target.numpy(), held_out, configuration)
     return pd.DataFrame(scores).T.rename_axis(["n_h", "d_h", "weight_decay"])
 
 
@@ -411,10 +438,11 @@ def observed(trials: Trials, metric: str, n_more: int = 0) -> tuple[np.ndarray, 
     """
     rows = trials.usable
     unit, y = spaces.to_unit(trials.space, rows), rows[trials.named(metric)].to_numpy(float)
-    n, d = unit.shape
+    n, d = len(np.unique(unit, axis=0)), unit.shape[1]
     if n < (least := 2 * d + n_more):
         raise ValueError(
-            f"{n} usable observations are too few for {d} hyperparameters; at least {least} are needed."
+            f"{n} different usable configurations are too few for {d} hyperparameters; "
+            f"at least {least} are needed."
         )
     if d == 0 or np.ptp(y) == 0:
         what = f"{metric} is the same in all trials" if d else "the space holds constants only"
@@ -428,15 +456,15 @@ def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
         return torch.stack([member(x).squeeze(1) for member in members]).numpy()
 
 
-def _scores(y: np.ndarray, predicted: np.ndarray) -> dict:
+def _scores(y: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> dict:
     known = ~np.isnan(predicted)
-    y, predicted = y[known], predicted[known]
-    residual = np.mean((y - predicted) ** 2) / np.var(y)
-    low, high = r2_interval(y, predicted)
-    return {"r2": 1 - residual, "low": low, "high": high, "spearman": spearmanr(y, predicted)[0], "n": len(y)}
+    residual = np.mean((y - predicted)[known] ** 2) / np.var(y[known])
+    low, high = r2_interval(y, predicted, groups)
+    rank = spearmanr(y[known], predicted[known])[0]
+    return {"r2": 1 - residual, "low": low, "high": high, "spearman": rank, "n": known.sum()}
 
 
-def _train(x, y, row_weights, n_h, d_h, decays, *, steps, generator) -> list[Tensor]:
+def _train(x, y, row_weights, n_h, d_h, decays, *, steps, generator, advance) -> list[Tensor]:
     """Train networks side by side, one for each row of `row_weights`; weights and biases in turn."""
     n_networks, widths = len(row_weights), [x.shape[1]] + [d_h] * n_h + [1]
     parameters = []
@@ -448,20 +476,29 @@ def _train(x, y, row_weights, n_h, d_h, decays, *, steps, generator) -> list[Ten
     scaled = (x - 0.5) * 12**0.5
     row_weights = torch.as_tensor(row_weights, dtype=torch.float32)
     row_weights = row_weights / row_weights.sum(1, keepdim=True)
-    for p in parameters:
-        p.requires_grad_()
+    parts = zip(
+        *(whole.tensor_split(torch.get_num_threads()) for whole in (row_weights, decays, *parameters))
+    )
+    trained = workers.in_threads(lambda part: _descend(scaled, y, *part, steps=steps), parts)
+    first, bias, *others = map(torch.cat, zip(*trained))
+    advance(1)
+    first = first * 12**0.5
+    return [first, bias - 0.5 * first.sum(1, keepdim=True), *others]
+
+
+def _descend(x, y, row_weights, decays, *parameters, steps) -> list[Tensor]:
+    """Follow the gradient from initial parameters."""
+    parameters = [p.clone().requires_grad_() for p in parameters]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        error = (row_weights * (_forward(parameters, scaled) - y) ** 2).sum()
+        error = (row_weights * (_forward(parameters, x) - y) ** 2).sum()
         penalty = sum((decays * (w**2).sum((1, 2))).sum() for w in parameters[::2])
         (error + penalty).backward()
         optimizer.step()
         schedule.step()
-    first, bias, *others = (p.detach() for p in parameters)
-    first = first * 12**0.5
-    return [first, bias - 0.5 * first.sum(1, keepdim=True), *others]
+    return [p.detach() for p in parameters]
 
 
 def _forward(parameters: list[Tensor], x: Tensor) -> Tensor:
@@ -472,16 +509,16 @@ def _forward(parameters: list[Tensor], x: Tensor) -> Tensor:
     return torch.baddbmm(last_bias, a, last).squeeze(2)
 
 
-def _member(parameters: list[Tensor], mean: float, std: float, space: ConfigurationSpace) -> nn.Sequential:
+def _member(parameters: list[Tensor], mean: float, std: float) -> nn.Sequential:
     """One of the networks that were trained, as a module that predicts the metric in its own units."""
     *hidden, weights, bias = [p.double() for p in parameters]
     in_units = [*hidden, weights * std, bias * std + mean]
     # The weights of a linear module are transposed; its bias is a row without a batch.
     turned = [p[0] if k % 2 else p.T.contiguous() for k, p in enumerate(in_units)]
-    return _module(turned, space)
+    return _module(turned)
 
 
-def _module(parameters: list[Tensor], space: ConfigurationSpace) -> nn.Sequential:
+def _module(parameters: list[Tensor]) -> nn.Sequential:
     """The member that has these weights and biases, in turn."""
     modules = []
     for weights, bias in zip(parameters[::2], parameters[1::2]):
@@ -491,22 +528,12 @@ def _module(parameters: list[Tensor], space: ConfigurationSpace) -> nn.Sequentia
         # GELU bends as a kink does and is smooth; of its two forms this one is
         # ten times faster in float64.
         modules += [linear, nn.GELU(approximate="tanh")]
-    first = [_Settled(space)] if space.conditions else []
-    return nn.Sequential(*first, *modules[:-1]).requires_grad_(False)
+    return nn.Sequential(*modules[:-1]).requires_grad_(False)
 
 
-class _Settled(nn.Module):
-    """What conditions switch off makes no difference to a prediction; see `space.settled`."""
-
-    def __init__(self, space: ConfigurationSpace):
-        super().__init__()
-        self.space = space
-
-    def forward(self, unit: Tensor) -> Tensor:
-        return torch.as_tensor(spaces.settled(self.space, unit.detach().numpy()))
-
-
-def r2_interval(y: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+def r2_interval(
+    y: np.ndarray, predicted: np.ndarray, groups: np.ndarray | None = None
+) -> tuple[float, float]:
     """Bounds of the 90 % interval of R², by bootstrap over rows.
 
     Parameters
@@ -515,6 +542,9 @@ def r2_interval(y: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
         What was observed.
     predicted : ndarray, shape (n,)
         What was predicted; rows where it is NaN are left out.
+    groups : ndarray of int, shape (n,), optional
+        Rows of one group, repetitions of a configuration, are drawn together;
+        by default each row is its own.
 
     Returns
     -------
@@ -528,12 +558,17 @@ def r2_interval(y: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
     (0.93, 0.95)
     """
     known = ~np.isnan(predicted)
+    groups = np.arange(len(y)) if groups is None else groups
+    from_mean, error = (y - y[known].mean())[known], (y - predicted)[known]
+    rows = pd.DataFrame({"n": 1.0, "sum": from_mean, "squares": from_mean**2, "errors": error**2})
+    sums = rows.groupby(groups[known], sort=False).sum()
 
-    def r2(y, predicted):
-        variance = y.var(-1)
-        return 1 - ((y - predicted) ** 2).mean(-1) / np.where(variance > 0, variance, np.nan)
+    def r2(*drawn):
+        n, total, squares, errors = (column.sum(-1) for column in drawn)
+        variance = squares - total**2 / n
+        return 1 - errors / np.where(variance > 1e-12 * squares, variance, np.nan)
 
-    return uncertainty.bootstrap(r2, y[known], predicted[known], n_resamples=400)[1:]
+    return uncertainty.bootstrap(r2, *sums.to_numpy().T, n_resamples=400)[1:]
 
 
 def noise_variance(repeats: pd.DataFrame, metric: str) -> float:

@@ -76,6 +76,39 @@ class Trials:
         """The rows of the trials that did not fail."""
         return self.table[self.table["status"] == "ok"]
 
+    @property
+    def failing(self) -> "Trials":
+        """The trials with one metric, ``failed``: 1 where a trial failed, else 0."""
+        failed = (self.table["status"] == "failed").astype(float)
+        table = self.table[spaces.names(self.space)].assign(failed=failed, status="ok")
+        return Trials(table, self.space, {"failed": "minimize"}, self.report, self.about)
+
+    def on_scale(self, scale: str, metric: str | None = None) -> "Trials":
+        """The trials with a metric on another scale, before the others.
+
+        Parameters
+        ----------
+        scale : "log" or "rank"
+            Its logarithm to base 10, or its rank as a share of the trials: for
+            a metric of which a few values hold nearly all the variance.
+        metric : str, optional
+            Which metric; the first one by default.
+
+        Raises
+        ------
+        ValueError
+            For the logarithm of a metric that is not positive.
+        """
+        name, values = self.named(metric), self.usable[self.named(metric)]
+        if scale == "log" and values.min() <= 0:
+            raise ValueError(f"{name} goes down to {values.min():g}, which has no logarithm: take its rank.")
+        new, scaled = {
+            "log": (f"log10 {name}", lambda: np.log10(values)),
+            "rank": (f"rank of {name}", lambda: values.rank(pct=True)),
+        }[scale]
+        metrics = {new: self.metrics[name], **self.metrics}
+        return Trials(self.table.assign(**{new: scaled()}), self.space, metrics, self.report, self.about)
+
     def named(self, metric: str | None) -> str:
         """A metric's name, of the first one by default.
 
@@ -199,30 +232,6 @@ def read(path: str | Path, experiment=None) -> Trials:
     return Trials(table, space, directions, about=about)
 
 
-@dataclass(frozen=True)
-class Merged:
-    """Rows of several chunks together.
-
-    Attributes
-    ----------
-    table : DataFrame
-        Every configuration once, in the order of the indices; of rows in
-        conflict the one that was read first.
-    twice : list of int
-        Indices that stand in several files, with the same numbers.
-    conflicts : list of int
-        Indices that stand in several files, with different numbers.
-    """
-
-    table: pd.DataFrame
-    twice: list[int]
-    conflicts: list[int]
-
-    def missing(self, n: int) -> list[int]:
-        """Which of the configurations 0 … n - 1 are not there."""
-        return sorted(set(range(n)) - set(self.table.index))
-
-
 def write_chunk(table: pd.DataFrame, folder: Path, experiment) -> None:
     """Write the finished rows of one piece of a search, whole or not at all."""
     path = folder / f"{table.index[0]:06d}-{table.index[-1]:06d}.chunk.json"
@@ -231,14 +240,14 @@ def write_chunk(table: pd.DataFrame, folder: Path, experiment) -> None:
 
 def read_chunks(folder: Path, experiment) -> pd.DataFrame:
     """All rows in the chunks of a folder; see `merge`. Rows in conflict are warned of."""
-    merged = merge([folder], experiment)
-    if merged.conflicts:
-        what = f"{folder} holds different numbers for {ranges(merged.conflicts)}; the first are kept."
+    table, _, conflicts = merge([folder], experiment)
+    if conflicts:
+        what = f"{folder} holds different numbers for {ranges(conflicts)}; the first are kept."
         warnings.warn(what, stacklevel=2)
-    return merged.table
+    return table
 
 
-def merge(folders: Sequence[Path], experiment) -> Merged:
+def merge(folders: Sequence[Path], experiment) -> tuple[pd.DataFrame, list[int], list[int]]:
     """The chunks in folders, and in the folders within them, as one table.
 
     Of a folder without chunks it is its table, ``observations.csv``, as the
@@ -251,6 +260,15 @@ def merge(folders: Sequence[Path], experiment) -> Merged:
         Where the chunks lie.
     experiment : Experiment
         What must have made them.
+
+    Returns
+    -------
+    table : DataFrame
+        Every configuration once, in the order of the indices; of rows in
+        conflict the one that was read first.
+    twice, conflicts : list of int
+        Indices that stand in several files, with the same numbers and with
+        different ones.
 
     Raises
     ------
@@ -270,14 +288,17 @@ def merge(folders: Sequence[Path], experiment) -> Merged:
     known = first.loc[others.index]
     same = ((others == known) | (others.isna() & known.isna())).all(axis=1)
     conflicts = sorted(set(others.index[~same]))
-    return Merged(first.sort_index(), sorted(set(others.index) - set(conflicts)), conflicts)
+    return first.sort_index(), sorted(set(others.index) - set(conflicts)), conflicts
 
 
 def _rows(path: Path, experiment) -> pd.DataFrame | None:
     try:
-        chunk = files.read_sealed(path)
+        chunk = files.read_sealed(path) if path.is_file() else {}
         rows = files.from_csv(chunk["csv"])
-    except (ValueError, KeyError, TypeError):
+        damaged = not pd.api.types.is_integer_dtype(rows.index)
+    except (OSError, ValueError, KeyError, TypeError):
+        damaged = True
+    if damaged:
         with contextlib.suppress(OSError):  # in a folder that can only be read
             path.replace(path.with_suffix(".damaged"))
         warnings.warn(f"{path} is damaged; its configurations are computed again.", stacklevel=4)
@@ -288,10 +309,8 @@ def _rows(path: Path, experiment) -> pd.DataFrame | None:
 
 def _made_by(experiment, path: Path, about: Mapping) -> None:
     if about.get("fingerprint") != experiment.fingerprint:
-        raise ValueError(
-            f"{path} was made with other settings than {experiment.name!r} has; "
-            "take another folder or delete it."
-        )
+        what = f"{path} was made with other settings than {experiment.name!r} has"
+        raise ValueError(f"{what}; take another folder or delete it.")
 
 
 def ranges(indices: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ interactions too; PED-ANOVA asks what sets the best configurations apart.
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,9 @@ import pandas as pd
 from ubalkit import metamodel
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
+
+#: Observations that `compare` looks at.
+MOST = 2000
 
 
 def fanova(trials: Trials, metric: str | None = None, *, n_trees: int = 24, seed: int = 0) -> pd.Series:
@@ -295,6 +299,9 @@ def compare(
 ) -> pd.DataFrame:
     """Compare every method's shares of importance, on the same observations.
 
+    Of more than `MOST` observations these are so many at random, the same for
+    all methods: the time and memory of some grow with the square of the rows.
+
     Parameters
     ----------
     trials : Trials
@@ -330,7 +337,9 @@ def compare(
     >>> compare(trials, methods={"MDI": mdi, "TreeSHAP": tree_shap}).round(1).to_dict()
     {'MDI': {'x': 0.8, 'y': 0.2}, 'TreeSHAP': {'x': 0.7, 'y': 0.3}}
     """
-    columns = dict(ours or {})
+    columns, rows = dict(ours or {}), trials.usable
+    if len(rows) > MOST:
+        trials = replace(trials, table=rows.sample(MOST, random_state=seed).sort_index())
     columns |= {name: method(trials, metric, seed=seed) for name, method in methods.items()}
     index = pd.Index(spaces.varied(trials.space), name="hyperparameter")
     frame = pd.DataFrame({name: weights.reindex(index) for name, weights in columns.items()}).clip(lower=0)

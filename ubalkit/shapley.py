@@ -18,6 +18,10 @@ from ubalkit import space as spaces
 from ubalkit import uncertainty
 from ubalkit.metamodel import Ensemble
 
+#: Where fewer observations lie than this share of what an even spread would
+#: bring, an ensemble is not relied on.
+LEAST_SUPPORT = 0.2
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -115,7 +119,7 @@ class Attribution:
         return frame
 
     def running(self, name: str, n_grid: int = 41, bandwidth: float = 0.05) -> uncertainty.Estimate:
-        """Running means along a hyperparameter's range, of its SHAP values and of their absolute values.
+        """Running means along a hyperparameter, of its SHAP values and of their absolute values.
 
         Parameters
         ----------
@@ -123,7 +127,8 @@ class Attribution:
             Which hyperparameter; only configurations in which it is active
             count.
         n_grid : int
-            Number of points along the range.
+            Number of points along a range. Of choices it is one each, without
+            a window around it.
         bandwidth : float
             Standard deviation of the Gaussian window, as a share of the range.
 
@@ -132,9 +137,9 @@ class Attribution:
         Estimate
             Of shape (2, n_grid): the SHAP values first.
         """
-        j = self.names.index(name)
-        window = windows(self.unit[:, j], n_grid, bandwidth)
-        window = window * spaces.active(self.ensemble.space, self.unit)[:, j]
+        j, space = self.names.index(name), self.ensemble.space
+        window = _windows(space, name, self.unit[:, j], n_grid, bandwidth)
+        window = window * spaces.active(space, self.unit)[:, j]
 
         def means(values, weights):
             # Where nothing is seen, of what is never active, say, the effect is zero.
@@ -143,6 +148,29 @@ class Attribution:
 
         members = self.member_values[:, :, j]
         return uncertainty.estimate(means, members, resample_rows=self.random, n_resamples=200)
+
+    def support(self, name: str, n_grid: int = 41, bandwidth: float = 0.05) -> np.ndarray:
+        """How many observations lie around each point of `running`, over what an even spread would bring.
+
+        Parameters
+        ----------
+        name : str
+            Which hyperparameter.
+        n_grid, bandwidth
+            As for `running`.
+
+        Returns
+        -------
+        ndarray, shape (n_grid,)
+            Below `LEAST_SUPPORT` what the ensemble says there is a guess.
+        """
+        space, observed = self.ensemble.space, self.ensemble.unit
+        if not len(observed):
+            return np.ones(len(spaces.grid(space, name, n_grid)))
+        even = spaces.snapped(space, name, (np.arange(1000) + 0.5) / 1000)
+        both = (observed[:, spaces.varied(space).index(name)], even)
+        found, expected = (_windows(space, name, unit, n_grid, bandwidth).mean(1) for unit in both)
+        return found / expected
 
     def curves(self, n_grid: int = 41, bandwidth: float = 0.05) -> pd.DataFrame:
         """The running means along the range of every hyperparameter; see `running`.
@@ -160,15 +188,18 @@ class Attribution:
             A row for each point: ``hyperparameter``, ``unit`` and ``value``
             say where it is; ``mean`` is that of the SHAP values, with the
             bounds of its 90 % interval, ``low`` and ``high``; ``size`` is the
-            running mean of their absolute values.
+            running mean of their absolute values; ``support`` is that of
+            `support`.
         """
-        grid, frames = np.linspace(0, 1, n_grid), []
+        frames = []
         for name in self.names:
+            grid = spaces.grid(self.ensemble.space, name, n_grid)
             values = spaces.values(self.ensemble.space, name, grid)
             running = self.running(name, n_grid, bandwidth)
             frame = pd.DataFrame({"hyperparameter": name, "unit": grid, "value": values})
             means = {column: numbers[0] for column, numbers in running.columns("mean").items()}
-            frames.append(frame.assign(**means, size=running.value[1]))
+            support = self.support(name, n_grid, bandwidth)
+            frames.append(frame.assign(**means, size=running.value[1], support=support))
         return pd.concat(frames, ignore_index=True)
 
     def explanation(self):
@@ -190,6 +221,13 @@ class Attribution:
         """Write a NumPy archive of ``member_values``, ``base_values``, ``unit`` and the table's ``index``."""
         arrays = {"member_values": self.member_values, "base_values": self.base_values, "unit": self.unit}
         np.savez_compressed(path, index=self.table.index, **arrays)
+
+
+def _windows(space, name: str, unit: np.ndarray, n_grid: int, bandwidth: float) -> np.ndarray:
+    """The windows along one hyperparameter: of choices each point counts at its own."""
+    if spaces.is_number(space[name]):
+        return windows(unit, n_grid, bandwidth)
+    return np.isclose(spaces.grid(space, name)[:, None], spaces.snapped(space, name, unit)).astype(float)
 
 
 def windows(unit: np.ndarray, n_grid: int = 41, bandwidth: float = 0.05) -> np.ndarray:
@@ -269,14 +307,18 @@ def deep_shap(
         )
     ensemble.trust.check()
     unit = spaces.to_unit(ensemble.space, table)
+    inputs = torch.as_tensor(spaces.encoded(ensemble.space, unit))
+    starts = np.unique(spaces.inputs(ensemble.space), return_index=True)[1]
     values, base = [], []
     for member, points in zip(ensemble.members, uncertainty.backgrounds(ensemble, n_background, seed)):
-        background = torch.as_tensor(points)
+        background = torch.as_tensor(spaces.encoded(ensemble.space, points))
         with warnings.catch_warnings():
             # shap's hooks meet tensors that need no gradient, as they should.
             warnings.simplefilter("ignore", UserWarning)
             explainer = shap.DeepExplainer(member, background)
-            values.append(explainer.shap_values(torch.as_tensor(unit), check_additivity=False)[:, :, 0])
+            found = explainer.shap_values(inputs, check_additivity=False)[:, :, 0]
+        # A hyperparameter's columns together.
+        values.append(np.add.reduceat(found, starts, axis=1))
         base.append(member(background).mean().item())
     values, base = np.array(values), np.array(base)
     # shap's own check is absolute (0.01): blind for accuracies.
@@ -331,13 +373,13 @@ def agreement(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
         return np.stack([error, size]) / np.where(exact_size > 0, exact_size, np.nan)
 
     def signs(attribution):
-        return np.sign([attribution.running(name).draws[:, 0] for name in exact.names])
+        return [np.sign(attribution.running(name).draws[:, 0]) for name in exact.names]
 
     # Member by member: both were drawn from the same observations.
     both = np.stack([approximate.member_values, exact.member_values], axis=2)
     found = uncertainty.estimate(sizes, both, nonnegative=True, resample_rows=exact.random)
     # Replicate k of both running means is of the same member and rows.
-    alike = (signs(approximate) == signs(exact)).mean(2)
+    alike = np.array([(a == b).mean(1) for a, b in zip(signs(approximate), signs(exact))])
     alike = np.vstack([alike, alike.mean(0)]).T
     low, high = uncertainty.interval(alike[0], alike[1:], n_members=len(exact.member_values))
     columns = found.columns_of(["error", "ratio"]) | {"signs": alike[0]}

@@ -19,8 +19,10 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.conditions import OrConjunction
 from ConfigSpace.hyperparameters import (
+    CategoricalHyperparameter,
     IntegerHyperparameter,
     NumericalHyperparameter,
+    OrdinalHyperparameter,
     UniformFloatHyperparameter,
     UniformIntegerHyperparameter,
 )
@@ -225,10 +227,70 @@ def settled(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
     >>> settled(space, np.array([[0.1, 0.3], [0.9, 0.3]])).tolist()
     [[0.1, 0.5], [0.9, 0.3]]
     """
-    if not space.conditions:
-        return unit
-    default = [coordinate(space[name], [space[name].default_value])[0] for name in varied(space)]
-    return np.where(active(space, unit), unit, default)
+    return np.where(active(space, unit), unit, default(space)) if space.conditions else unit
+
+
+def default(space: ConfigurationSpace) -> np.ndarray:
+    """The unit-cube coordinates of the default configuration, of shape (1, d).
+
+    Examples
+    --------
+    >>> default(ConfigurationSpace({"rate": (0.0, 1.0)})).tolist()
+    [[0.5]]
+    """
+    return np.array([[coordinate(space[n], [space[n].default_value])[0] for n in varied(space)]])
+
+
+def encoded(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
+    """What a meta-model takes in: coordinates, but of an unordered choice a column for each of its values.
+
+    Together these columns vary as much as one coordinate does. What is not
+    active stands at its default, so that it makes no difference.
+
+    Parameters
+    ----------
+    space : ConfigurationSpace
+        Where the configurations lie.
+    unit : ndarray, shape (n, d)
+        Their unit-cube coordinates.
+
+    Returns
+    -------
+    ndarray, shape (n, n_inputs)
+        The columns of a hyperparameter stand together; see `inputs`.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"kind": ["a", "b", "c"], "rate": (0.0, 1.0)})
+    >>> encoded(space, np.array([[0.1, 0.3], [0.9, 0.3]])).round(2).tolist()
+    [[0.74, 0.38, 0.38, 0.3], [0.38, 0.38, 0.74, 0.3]]
+    """
+    columns = []
+    for name, u in zip(varied(space), settled(space, unit).T):
+        n = _width(space[name])
+        if n == 1:
+            columns.append(u[:, None])
+        else:
+            is_value = _place(space[name], u)[:, None] == np.arange(n)
+            columns.append(0.5 + (is_value - 1 / n) * (n / (n - 1) / 12) ** 0.5)
+    return np.concatenate(columns, axis=1)
+
+
+def inputs(space: ConfigurationSpace) -> np.ndarray:
+    """Whose each column of `encoded` is: positions in `varied`.
+
+    Examples
+    --------
+    >>> inputs(ConfigurationSpace({"kind": ["a", "b", "c"], "rate": (0.0, 1.0)})).tolist()
+    [0, 0, 0, 1]
+    """
+    return np.repeat(np.arange(len(varied(space))), [_width(space[name]) for name in varied(space)])
+
+
+def _width(hp) -> int:
+    # Two values lie on a line whatever they are, and ordered ones do.
+    many = isinstance(hp, CategoricalHyperparameter) and len(hp.choices) > 2
+    return len(hp.choices) if many else 1
 
 
 def legal(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
@@ -352,7 +414,7 @@ def spread(space: ConfigurationSpace, n: int, seed=0) -> np.ndarray:
 def reduced(
     space: ConfigurationSpace,
     freeze: Mapping[str, object] | None = None,
-    ranges: Mapping[str, tuple[float, float]] | None = None,
+    ranges: Mapping[str, Sequence] | None = None,
 ) -> ConfigurationSpace:
     """Make a space smaller: some hyperparameters become constants, some get a narrower range.
 
@@ -362,8 +424,8 @@ def reduced(
         The space to begin with; it stays as it is.
     freeze : mapping of name to value, optional
         Which hyperparameters become constants, and at what.
-    ranges : mapping of name to (lower, upper), optional
-        Which hyperparameters get a narrower range.
+    ranges : mapping of name to (lower, upper) or to choices, optional
+        Which hyperparameters get a narrower range, or fewer choices.
 
     Returns
     -------
@@ -394,6 +456,11 @@ def reduced(
             if not hp.legal_value(freeze[name]):
                 raise _outside(hp, freeze[name])
             hp = Constant(name, freeze[name], meta=hp.meta)
+        elif name in ranges and not is_number(hp):
+            kept = [choice for choice in choices(hp) if choice in ranges[name]]
+            ordered = isinstance(hp, OrdinalHyperparameter)
+            kind = OrdinalHyperparameter if ordered else CategoricalHyperparameter
+            hp = kind(name, kept, meta=hp.meta) if len(kept) > 1 else Constant(name, *kept, meta=hp.meta)
         elif name in ranges:
             low, high = map(float, ranges[name])
             # ConfigSpace keeps 13 decimals of a bound.
@@ -452,7 +519,7 @@ def describe(space: ConfigurationSpace) -> pd.Series:
 
     def line(hp):
         conditions = space.parent_conditions_of[hp.name]
-        when = ", if " + " and ".join(str(c).split(" | ", 1)[1] for c in conditions) if conditions else ""
+        when = ", if " + " and ".join(map(_words, conditions)) if conditions else ""
         if isinstance(hp, Constant):
             return (f"= {hp.value:.3g}" if isinstance(hp.value, float) else f"= {hp.value}") + when
         if is_number(hp):
@@ -460,6 +527,12 @@ def describe(space: ConfigurationSpace) -> pd.Series:
         return "{" + ", ".join(map(str, choices(hp))) + "}" + when
 
     return pd.Series({name: line(space[name]) for name in names(space)}, name="range")
+
+
+def _words(condition) -> str:
+    parts = getattr(condition, "dlcs", [condition])
+    word = " or " if isinstance(condition, OrConjunction) else " and "
+    return word.join(str(part).split(" | ", 1)[1] for part in parts)
 
 
 def _outside(hp, value) -> ValueError:
@@ -540,6 +613,19 @@ def values(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray
     """
     # The last share ends below 1.
     return _to_value(space[name], np.minimum(unit, np.nextafter(1, 0)))
+
+
+def grid(space: ConfigurationSpace, name: str, n: int = 41) -> np.ndarray:
+    """Coordinates to look along one hyperparameter at: evenly from 0 to 1, or those of its choices.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace({"kind": ["a", "b"], "rate": (0.0, 1.0)})
+    >>> grid(space, "kind").tolist(), grid(space, "rate", 3).tolist()
+    ([0.25, 0.75], [0.0, 0.5, 1.0])
+    """
+    hp = space[name]
+    return np.linspace(0, 1, n) if is_number(hp) else coordinate(hp, choices(hp))
 
 
 def snapped(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:

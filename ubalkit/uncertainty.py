@@ -24,6 +24,10 @@ LEVEL = 0.9
 #: it 90 % intervals hold the truth of known functions in about nine of ten cases.
 CALIBRATION = 1.25
 
+#: The same where the configurations are no sample, so that nothing but the
+#: members tells how unsure a value is (`tests/benchmarks/samplers.py`).
+EVEN_CALIBRATION = 1.9
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -121,20 +125,26 @@ def estimate(
     replicates = np.array([statistic(member_values[k], w) for k, w in zip(drawn, weights)])
     low = high = np.full_like(value, np.nan)
     if n_members > 1 and n_resamples:
-        low, high = interval(value, replicates, n_members=n_members, nonnegative=nonnegative)
+        calibration = CALIBRATION if resample_rows else EVEN_CALIBRATION
+        how = {"n_members": n_members, "nonnegative": nonnegative, "calibration": calibration}
+        low, high = interval(value, replicates, **how)
     return Estimate(value, low, high, replicates)
 
 
 def interval(
-    value: np.ndarray, replicates: np.ndarray, *, n_members: int | None = None, nonnegative: bool = False
+    value: np.ndarray,
+    replicates: np.ndarray,
+    *,
+    n_members: int | None = None,
+    nonnegative: bool = False,
+    calibration: float = CALIBRATION,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bounds of the 90 % interval of a value from its replicates.
 
     The interval holds the value and the value freed of the replicates' bias,
     for which of the two is nearer to the truth differs. Beyond them it reaches
     as far as the replicates' standard deviation says. With few members that
-    deviation is itself uncertain, so Student's quantile multiplies it;
-    `CALIBRATION` widens it further.
+    deviation is itself uncertain, so Student's quantile multiplies it.
 
     Parameters
     ----------
@@ -147,6 +157,8 @@ def interval(
         given.
     nonnegative : bool
         Whether the value is a size; see `estimate`.
+    calibration : float
+        Factor by which the interval reaches further than the replicates say.
 
     Returns
     -------
@@ -160,11 +172,11 @@ def interval(
     2.06
     """
     if nonnegative:
-        low, high = interval(value**2, replicates**2, n_members=n_members)
+        low, high = interval(value**2, replicates**2, n_members=n_members, calibration=calibration)
         return np.sqrt(np.maximum(low, 0)), np.sqrt(np.maximum(high, 0))
     unbiased = 2 * value - replicates.mean(0)
     quantile = stats.t.ppf((1 + LEVEL) / 2, n_members - 1 if n_members else np.inf)
-    reach = CALIBRATION * quantile * replicates.std(0) * (1 + 1 / (n_members or np.inf)) ** 0.5
+    reach = calibration * quantile * replicates.std(0) * (1 + 1 / (n_members or np.inf)) ** 0.5
     return np.minimum(value, unbiased) - reach, np.maximum(value, unbiased) + reach
 
 

@@ -1,4 +1,4 @@
-"""Workers: where pieces of a search are evaluated: in this process, one process a core, or a Dask cluster.
+"""Workers: where pieces of a search are evaluated: one process a core, or a Dask cluster.
 
 Each way gives finished pieces as they come, in any order, and keeps no more
 of them waiting than it needs to be busy. A lost worker of a cluster costs
@@ -7,13 +7,13 @@ nothing but time: Dask evaluates its pieces again elsewhere.
 
 import contextlib
 import itertools
-import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pandas as pd
@@ -27,21 +27,6 @@ Work = Callable[[Sequence[int]], pd.DataFrame]
 
 class Lost(RuntimeError):
     """What evaluates the pieces is gone; those that it finished are not."""
-
-
-def check_device(device) -> None:
-    """See that a device of torch is to be had on this machine.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    if str(device) != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
 
 
 @contextlib.contextmanager
@@ -68,74 +53,71 @@ def torch_set(device="cpu", precision: str = "float32"):
 one_thread = torch_set
 
 
+def in_threads(work: Callable, items: Iterable) -> list:
+    """What `work` gives for each item, in as many threads as torch may use, each with one of torch's.
+
+    >>> in_threads(abs, [-1, 2])
+    [1, 2]
+    """
+    import torch
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool, one_thread():
+        return list(pool.map(work, items))
+
+
+def nothing(n: int) -> None:
+    """What advances no progress bar."""
+
+
 @contextlib.contextmanager
-def bar(total: int, done: int, show: bool):
-    """A progress bar over trials with rate and time left; gives the function that advances it."""
+def bar(total: int, done: int, show: bool, unit: str = "trial"):
+    """A progress bar with rate and time left; gives the function that advances it."""
     try:
         from tqdm.auto import tqdm
     except ImportError:  # a bare machine
         show = False
     if not show:
-        yield lambda rows: None
+        yield nothing
         return
-    with tqdm(total=total, initial=done, unit="trial", smoothing=0.1) as bar:
+    with tqdm(total=total, initial=done, unit=unit, smoothing=0.1) as bar:
         yield bar.update
-
-
-def here(work: Work, pieces: Iterable[Sequence[int]]) -> Iterator[pd.DataFrame]:
-    """Evaluate pieces one after another in this process.
-
-    >>> list(here(sum, [[1, 2], [3]]))
-    [3, 3]
-    """
-    yield from map(work, pieces)
 
 
 def in_processes(work: Work, pieces: Iterable[Sequence[int]], n: int) -> Iterator[pd.DataFrame]:
     """Evaluate pieces in processes of their own, each with one torch thread.
 
     Processes rather than threads: threads that share one small network wait
-    for each other far longer than they compute. Fresh ones rather than forks,
-    which copy torch's thread pools in any state.
+    for each other far longer than they compute.
 
     Raises
     ------
     Lost
         If one of the processes is killed.
     """
-    context = multiprocessing.get_context("spawn")
-    # Nobody writes to the pipe. It closes when this process has done with its
-    # workers or is gone, killed for example; then they go, too.
-    ours, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker, initargs=(ours,))
-    pieces, running = iter(pieces), set()
+    from joblib import Parallel, delayed
+
+    how = {"return_as": "generator_unordered", "batch_size": 1, "inner_max_num_threads": 1}
+    parallel = Parallel(n, backend="loky", initializer=_start_worker, initargs=(os.getpid(),), **how)
     try:
-        running |= {pool.submit(work, piece) for piece in itertools.islice(pieces, 2 * n)}
-        while running:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(work, piece) for piece in itertools.islice(pieces, len(finished))}
-            for future in finished:
-                yield future.result()
+        with warnings.catch_warnings():
+            # That what is in flight is given up where a search is stopped.
+            warnings.filterwarnings("ignore", ".*tasks which were still being processed")
+            yield from parallel(delayed(work)(piece) for piece in pieces)
     except BrokenProcessPool:
         raise Lost("A process of the search died: killed, or out of memory.") from None
-    finally:
-        if running:  # stopped: what is in flight is not wanted any more
-            held.close()
-        pool.shutdown(cancel_futures=True)
-        held.close()
-        ours.close()
 
 
-def _start_worker(pipe: multiprocessing.connection.Connection) -> None:
-    _one_thread_for_good()
+def _start_worker(search: int) -> None:
     # A notebook's interrupt goes to its kernel's children, too; what to stop is for the search to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(search,), daemon=True).start()
 
-    def follow() -> None:
-        multiprocessing.connection.wait([pipe])
-        os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+def _follow(search: int) -> None:
+    """End this process soon after the search's own, which may have been killed."""
+    while os.getppid() == search:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 @contextlib.contextmanager
@@ -187,42 +169,32 @@ def on_cluster(
         If a GPU is needed and no worker offers one.
     """
     from distributed import KilledWorker, as_completed
+    from distributed.comm import CommClosedError
 
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     if gpu and workers and not any("GPU" in worker["resources"] for worker in workers):
         raise ValueError("No worker of the cluster offers a GPU; start them with --resources GPU=1.")
-
-    def submit(piece):
-        return client.submit(_on_worker, work, piece, pure=False, resources={"GPU": 1} if gpu else None)
-
-    pieces = iter(pieces)
+    how = {"pure": False, "resources": {"GPU": 1} if gpu else None}
+    submitted = (client.submit(_on_worker, work, piece, **how) for piece in pieces)
     # Two for each thread, so that none waits for the next; of a cluster that is still growing, some.
     ahead = 2 * max(8, sum(worker["nthreads"] for worker in workers))
-    running = {submit(piece) for piece in itertools.islice(pieces, ahead)}
+    running = as_completed(list(itertools.islice(submitted, ahead)), loop=client.loop)
     try:
-        completed = as_completed(running, loop=client.loop)
-        for future in completed:
+        for future in running:
             yield future.result()
-            running.discard(future)
-            further = {submit(piece) for piece in itertools.islice(pieces, 1)}
-            running |= further
-            completed.update(further)
-    except (KilledWorker, CancelledError) as error:
+            running.update(list(itertools.islice(submitted, 1)))
+    except (KilledWorker, CancelledError, CommClosedError) as error:
         died = isinstance(error, KilledWorker)
         what = "workers die of a piece, out of memory perhaps" if died else "the scheduler is gone"
         raise Lost(f"The Dask cluster is lost: {what} ({' '.join(str(error).split())}).") from None
     finally:
         with contextlib.suppress(Exception):  # Of a scheduler that is gone.
-            client.cancel(list(running))
+            client.cancel(list(running.futures))
 
 
 def _on_worker(work: Work, piece: Sequence[int]) -> pd.DataFrame:
-    # For good: another thread of the worker may be in the middle of a piece.
-    _one_thread_for_good()
-    return work(piece)
-
-
-def _one_thread_for_good() -> None:
     import torch
 
+    # For good: another thread of the worker may be in the middle of a piece.
     torch.set_num_threads(1)
+    return work(piece)

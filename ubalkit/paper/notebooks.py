@@ -24,6 +24,9 @@ _RECORDED |= {"07_when": "{}/curves.csv", "08_why": "why/averaged.csv", "09_loop
 #: Runs for trials of one's own, not for a profile.
 OWN = "05_your_own_model"
 
+#: What it leaves in its folder: patterns of files.
+_LEFT = ("report.html", "importance.csv", "space*.json", "methods.csv", "figures/*.p[nd][gf]", "results/05*")
+
 #: Tables behind the figures that are published beside them.
 FRAMES = ("fig3_curves", "importance", "effects", "coupling", "methods", "convergence")
 
@@ -65,18 +68,13 @@ def possible(profile: str) -> tuple[str, ...]:
     All of them where they train (``live``). Where they read recorded networks,
     as many as are recorded: of a new table those that explain it.
     """
-    missing = [
-        name for name, file in _RECORDED.items() if not (files.data() / file.format(profile)).is_file()
-    ]
-    return tuple(name for name in NOTEBOOKS if protocols.get(profile).live or name not in missing)
+    needed = {name: files.data() / file.format(profile) for name, file in _RECORDED.items()}
+    live = protocols.get(profile).live
+    return tuple(n for n in NOTEBOOKS if live or n not in needed or needed[n].is_file())
 
 
 def run(
-    profile: str,
-    notebooks: Sequence[str] = NOTEBOOKS,
-    parameters: Mapping[str, Mapping] | None = None,
-    *,
-    progress: bool = False,
+    profile: str, notebooks: Sequence[str] = NOTEBOOKS, parameters: Mapping[str, Mapping] | None = None
 ) -> list[Path]:
     """Execute notebooks for a profile; the executed copies lie in its runs.
 
@@ -88,8 +86,6 @@ def run(
         Names, in the order in which they shall run.
     parameters : mapping of notebook to mapping, optional
         Further parameters of single notebooks.
-    progress : bool
-        Whether papermill shows a bar over the cells.
 
     Returns
     -------
@@ -102,22 +98,20 @@ def run(
         For an unknown profile, or a parameter that a notebook does not have,
         or of another type than its default.
     NotebookError
-        If a cell raises.
+        If a cell raises, or the kernel dies.
     """
     protocols.get(profile)
     parameters = parameters or {}
     plan = [_checked(name, {"profile_name": profile, **parameters.get(name, {})}) for name in notebooks]
     folder = files.writable(files.runs(profile) / "notebooks")
-    return [_execute(source, given, folder, progress) for source, given in plan]
+    return [_execute(source, given, folder) for source, given in plan]
 
 
-def meet(*, progress: bool = False, **parameters) -> Path:
+def meet(**parameters) -> Path:
     """Execute the first chapter, notebook 0; the executed copy, in the runs of ``ubal``.
 
     Parameters
     ----------
-    progress : bool
-        Whether papermill shows a bar over the cells.
     **parameters
         Of the notebook: ``dataset``, ``n_seeds`` and so on.
 
@@ -128,7 +122,7 @@ def meet(*, progress: bool = False, **parameters) -> Path:
         than its default.
     """
     source, given = _checked(FIRST, parameters)
-    return _execute(source, given, files.writable(files.runs("ubal") / "notebooks"), progress)
+    return _execute(source, given, files.writable(files.runs("ubal") / "notebooks"))
 
 
 def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
@@ -160,6 +154,9 @@ def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
 
     source, given = _checked(OWN, parameters)
     runs = files.runs(given.get("name", "svm"))
+    # Of an earlier search, which they would be taken for results of this one.
+    for old in (path for pattern in _LEFT for path in runs.glob(pattern)):
+        old.unlink()
     executed = _execute(source, given, files.writable(runs / "notebooks"), progress)
     html, _ = HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_filename(str(executed))
     report = runs / "report.html"
@@ -168,7 +165,7 @@ def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
 
 
 class NotebookError(ValueError):
-    """A cell of a notebook raised; what it said."""
+    """A cell of a notebook raised, what it said; or its kernel died."""
 
 
 def _checked(name: str, given: Mapping) -> tuple[Path, Mapping]:
@@ -185,16 +182,18 @@ def _checked(name: str, given: Mapping) -> tuple[Path, Mapping]:
     return source, given
 
 
-def _execute(source: Path, given: Mapping, folder: Path, progress: bool) -> Path:
+def _execute(source: Path, given: Mapping, folder: Path, progress: bool = False) -> Path:
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     start = time.perf_counter()
     target = folder / source.name
     settings = {"cwd": str(files.notebooks()), "progress_bar": progress}
     try:
         papermill.execute_notebook(str(source), str(target), given, **settings)
-    except papermill.PapermillExecutionError as error:
-        raise NotebookError(error.evalue) from error
+    except (papermill.PapermillExecutionError, DeadKernelError) as error:
+        died = f"The kernel died in notebook {int(source.stem[:2])}, out of memory perhaps; what ran is in "
+        raise NotebookError(getattr(error, "evalue", f"{died}{target}.")) from error
     print(f"{source.stem}: {time.perf_counter() - start:.0f} s", flush=True)
     return target
 

@@ -4,7 +4,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +117,8 @@ class Protocol(Networks):
     hidden: tuple[int, ...] = (1200,)
 
     def __post_init__(self):
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        given["hidden"] = min(self.hidden, default=1)
-        given["n_train"] = 1 if self.n_train is None else self.n_train
+        n_train = 1 if self.n_train is None else self.n_train
+        given = vars(self) | {"hidden": min(self.hidden, default=1), "n_train": n_train}
         for name, least in _LEAST.items():
             kinds = (int, float) if isinstance(least, float) else (int,)
             if type(given[name]) not in kinds or not least <= given[name] < math.inf:
@@ -157,11 +156,8 @@ class Protocol(Networks):
 
     def measured(self, net: UBAL) -> dict:
         """Both accuracies of trained networks, tensors of shape (n_networks,)."""
-        data = self.data(net.device)
-        return {
-            "test_accuracy": net.test_accuracy(data.x_test, data.y_test),
-            "backprojection_accuracy": net.backprojection_accuracy(),
-        }
+        data, (test, back) = self.data(net.device), METRICS
+        return {test: net.test_accuracy(data.x_test, data.y_test), back: net.backprojection_accuracy()}
 
 
 @functools.cache
@@ -206,17 +202,14 @@ class Profile:
 _COMPACT = {"n_train": 20_000, "hidden": (100,), "epochs": 10, "batch_size": 32, "chunk": 8}
 _DIGITS = {"dataset": "digits", "n_train": None, "hidden": (100,), "batch_size": 8, "chunk": 50}
 _CI = {"dataset": "digits", "n_train": 600, "hidden": (30,), "epochs": 8, "batch_size": 8, "chunk": 20}
-_PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile(Protocol("paper", n_configurations=1472, chunk=1), n_constrained=100),
-        Profile(Protocol("compact", n_configurations=1000, **_COMPACT), n_constrained=100),
-        Profile(Protocol("digits", n_configurations=1000, **_DIGITS), live=True),
-        Profile(
-            Protocol("ci", n_configurations=120, **_CI), n_constrained=40, n_studies=2, n_trials=15, live=True
-        ),
-    )
-}
+_SMALL = {"n_constrained": 40, "n_studies": 2, "n_trials": 15}
+_ALL = (
+    Profile(Protocol("paper", n_configurations=1472, chunk=1), n_constrained=100),
+    Profile(Protocol("compact", n_configurations=1000, **_COMPACT), n_constrained=100),
+    Profile(Protocol("digits", n_configurations=1000, **_DIGITS), live=True),
+    Profile(Protocol("ci", n_configurations=120, **_CI), **_SMALL, live=True),
+)
+_PROFILES = {profile.name: profile for profile in _ALL}
 NAMES = tuple(_PROFILES)
 
 

@@ -12,13 +12,13 @@ are those of Cibula et al., Section 2 and Fig. 1.
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ubalkit import workers
 from ubalkit.ubal.memory import Kept, copied, harmless, memory
 
 
@@ -181,20 +181,23 @@ class UBAL:
         self._kept = Kept()
         self._W, self._M = [], []
         for n, m in itertools.pairwise(self.layers):
-            self._W.append(self._draw(n + 1, m, self.init_std, device, dtype))
-            self._M.append(self._draw(m + 1, n, self.init_std, device, dtype))
+            self._W.append(self._draw(n + 1, m, device, dtype))
+            self._M.append(self._draw(m + 1, n, device, dtype))
+        #: Where the weights are, and their type.
+        self.device, self.dtype = self._W[0].weights.device, dtype
 
-    def _draw(self, rows: int, columns: int, std: float, device, dtype) -> _Weights:
+    def _draw(self, rows: int, columns: int, device, dtype) -> _Weights:
         # Always in float32: both precisions start from the same weights.
-        drawn = self._by_network(lambda g: torch.empty(rows, columns).normal_(0.0, std, generator=g))
+        drawn = self._by_network(
+            lambda g: torch.empty(rows, columns).normal_(0.0, self.init_std, generator=g)
+        )
         return _Weights.split(drawn.to(device, dtype))
 
     def _by_network(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
         # Always on the CPU, network by network: what one draws depends neither
-        # on the device nor on what trains beside it. In threads, as many as
-        # torch may use, because a GPU would wait for it.
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            return torch.stack(list(pool.map(draw, self._generators)))
+        # on the device nor on what trains beside it. In threads, because a GPU
+        # would wait for it.
+        return torch.stack(workers.in_threads(draw, self._generators))
 
     def __repr__(self):
         shape = "-".join(map(str, self.layers))
@@ -225,16 +228,6 @@ class UBAL:
         if given != needed:
             raise ValueError(f"{name} has the shapes {given}; {needed} are needed.")
         return [_Weights.split(w) for w in whole]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self._W[0].weights.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return self._W[0].weights.dtype
 
     def _input(self, name: str, value, width: int) -> Tensor:
         value, n = _numbers(value, self.dtype, self.device), self.n_networks
