@@ -32,7 +32,9 @@ class Function(nn.Module):
 
 def ensemble_of(functions, space=SPACE):
     quality = pd.DataFrame({"r2": 1.0, "low": 1.0, "high": 1.0}, index=["ensemble"])
-    return Ensemble("y", space, list(map(Function, functions)), quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0)
+    return Ensemble(
+        "y", space, list(map(Function, functions)), quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0
+    )
 
 
 def explained(effects, space=SPACE, y=lambda u: u[:, 0]):

@@ -145,7 +145,9 @@ def attribution(*slopes, sign=1):
     unit = spaces.sobol(4, 512)
     values = np.array([sign * np.array(slopes) * (unit - 0.5)] * 2)
     frame, direction = pd.DataFrame(), sign > 0
-    ensemble = metamodel.Ensemble("y", SPACE, [], frame, np.empty(0), frame, np.empty((0, 1)), 0, maximize=direction)
+    ensemble = metamodel.Ensemble(
+        "y", SPACE, [], frame, np.empty(0), frame, np.empty((0, 1)), 0, maximize=direction
+    )
     return Attribution(ensemble, spaces.from_unit(SPACE, unit), NAMES, unit, values, np.zeros(2))
 
 

@@ -1,7 +1,6 @@
 """Data sets: shapes, splits, ranges, and what is said when MNIST is damaged or missing."""
 
 import os
-import urllib.request
 
 import pytest
 import torch
@@ -86,27 +85,22 @@ def test_a_damaged_archive_is_named(archives, tmp_path, file):
         datasets.load("mnist", root=tmp_path)
 
 
-def test_mnist_is_downloaded_once(archives, tmp_path, monkeypatch):
-    asked = []
-
-    def answer(url, timeout):
-        asked.append(url)
-        return (archives / "MNIST" / "raw" / url.rsplit("/")[-1]).open("rb")
-
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    for _ in range(2):
-        assert len(datasets.load("mnist", n_train=5, root=tmp_path).x_test) == 10_000
-    assert [url.rsplit("/")[-1] for url in asked] == ARCHIVES
-
-
 def test_mnist_that_cannot_be_downloaded_says_what_to_do(tmp_path, monkeypatch):
-    def answer(url, timeout):
+    def download(self):
         raise OSError("no route")
 
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    monkeypatch.setattr(datasets._torchvision_mnist(), "download", download)
     with pytest.raises(FileNotFoundError) as caught:
         datasets.load("mnist", root=tmp_path)
     message = str(caught.value)
     assert "\n" not in message and message.count(". ") == 0
     for part in (str(tmp_path), "could not be downloaded (OSError)", "MNIST/raw", "UBALKIT_MNIST"):
         assert part in message
+
+
+def test_torchvision_gives_its_mnist_beside_any_torch():
+    MNIST = datasets._torchvision_mnist()
+    assert (MNIST.__module__, MNIST.__name__) == ("torchvision.datasets.mnist", "MNIST")
+    assert datasets._torchvision_mnist() is MNIST
+    # The archives that are read here are the ones that it downloads.
+    assert dict(MNIST.resources) == datasets._MNIST_FILES

@@ -40,7 +40,9 @@ def ensemble_of(*members, d=None, space=None):
     """An ensemble of hand-made members; nothing was fitted."""
     members = [m if isinstance(m, nn.Module) else Function(m) for m in members]
     quality = pd.DataFrame({"r2": 1.0, "low": 1.0, "high": 1.0}, index=["ensemble"])
-    return Ensemble("metric", space or cube(d), members, quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0)
+    return Ensemble(
+        "metric", space or cube(d), members, quality, np.empty(0), pd.DataFrame(), np.empty((0, 1)), 0
+    )
 
 
 def mlp(widths, seed=0, scale=2.0):

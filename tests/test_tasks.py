@@ -178,8 +178,8 @@ def test_finalists_are_the_best_observed_and_the_best_predicted():
     narrow = spaces.reduced(space, ranges={"beta_1": (0.2, 0.3)}, freeze={"gammaB_2": 0.25})
     ensemble = SimpleNamespace(metric="m", space=space, predict=lambda t: t["beta_1"].to_numpy())
     table = spaces.sample(space, 0, range(30)).assign(m=np.arange(30.0))
-    shap = SimpleNamespace(table=table)
-    found = tasks.finalists(SimpleNamespace(ensemble=ensemble, space=narrow, shap=shap), n=3)
+    trials = SimpleNamespace(usable=table)
+    found = tasks.finalists(SimpleNamespace(ensemble=ensemble, space=narrow, trials=trials), n=3)
     assert list(found["chosen"]) == ["observed"] * 3 + ["predicted"] * 3 + ["recommended"] * 3
     np.testing.assert_array_equal(found.iloc[:3][NAMES], table.loc[[29, 28, 27], NAMES])
     assert found.iloc[3:6]["beta_1"].min() > 0.999

@@ -10,6 +10,18 @@ from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
 from ubalkit.paper import examples, notebooks, protocols, results
 
+#: Parameters of notebook 5 that ``own`` takes, besides the source.
+OWN = {
+    "metric": "column to explain; by default the one that the source names",
+    "direction": "maximize or minimize; by default as the source or the metric's name says",
+    "hyperparameters": "columns that were set, with commas between; by default found out",
+    "status": "column with a word a trial; by default found out",
+    "space": "JSON file: a space of ConfigSpace, or ranges and choices by name",
+    "scale": "explain the log or the rank of the metric",
+    "study_name": "study in an Optuna storage of several",
+    "name": "folder of the results in runs; own by default",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; what a user can mend ends in a sentence and the exit status 2."""
@@ -56,9 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--profile", help=f"one of {', '.join(protocols.NAMES)}; the best recorded by default")
     one.add_argument("--publish", action="store_true", help="copy the figures into figures/")
     one = add(_own, "Explain trials of one's own, and write a report.")
-    one.add_argument("source", help="a CSV file, or the URL of an Optuna storage")
-    for name in ("metric", "direction", "name", "study-name"):
-        one.add_argument(f"--{name}", help="see notebook 5")
+    one.add_argument("source", help="a table, an Optuna storage or a folder of Ray's")
+    for name, what in OWN.items():
+        one.add_argument(f"--{name.replace('_', '-')}", help=what)
     add(_texts, "Write the published results into README and the notebooks' texts.")
     return parser
 
@@ -132,9 +144,12 @@ def _notebooks(given: argparse.Namespace) -> None:
 
 
 def _own(given: argparse.Namespace) -> None:
-    names = ("metric", "direction", "name", "study_name")
-    chosen = {"name": "own"} | {n: v for n in names if (v := getattr(given, n)) is not None}
-    source = given.source if "://" in given.source else str(Path(given.source).resolve())
+    chosen = {"name": "own"} | {n: value for n in OWN if (value := getattr(given, n)) is not None}
+    if "space" in chosen:
+        chosen["space"] = Path(chosen["space"]).read_text(encoding="utf-8")
+    # Notebooks run in a folder of their own.
+    kind, mark, path = given.source.rpartition("sqlite:///")
+    source = given.source if "://" in given.source and not mark else f"{kind}{mark}{Path(path).resolve()}"
     print(*notebooks.own(source=source, progress=True, **chosen), sep="\n")
 
 

@@ -160,7 +160,8 @@ def overlap(one: Attribution, other: Attribution) -> float:
     >>> from ubalkit import readers
     >>> x, y = np.random.default_rng(0).random((2, 60))
     >>> frame = pd.DataFrame({"x": x, "y": y, "up": 2 * x + y, "mixed": 2 * x - y})
-    >>> trials = readers.from_frame(frame, ["up", "mixed"])
+    >>> unit = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
+    >>> trials = readers.from_frame(frame, ["up", "mixed"], space=unit)
     >>> settings = {"n_members": 3, "n_folds": 2, "steps": 100, "weight_decays": [1e-3]}
     >>> up, mixed = (metamodel.fit(trials, m, **settings) for m in ("up", "mixed"))
     >>> round(overlap(effects.decompose(up).shap(), effects.decompose(mixed).shap()), 1)

@@ -99,13 +99,14 @@ class Explanation:
         from a uniform distribution; of choices, from equal shares.
         """
         space, found = self.ensemble.space, {}
-        for name, unit in zip(self.shap.names, self.ensemble.unit.T):
-            even = spaces.snapped(space, name, (np.arange(1000) + 0.5) / 1000)
-            shares = (
-                np.isclose(spaces.grid(space, name)[:, None], points).mean(1) for points in (unit, even)
-            )
+        for name, unit, on in zip(
+            self.shap.names, self.ensemble.unit.T, spaces.active(space, self.ensemble.unit).T
+        ):
+            both = (unit[on], spaces.snapped(space, name, (np.arange(1000) + 0.5) / 1000))
+            choices = spaces.grid(space, name)[:, None]
+            shares = [np.isclose(choices, points).mean(1) for points in both]
             number = spaces.is_number(space[name])
-            found[name] = ks_2samp(unit, even).statistic if number else np.abs(np.subtract(*shares)).sum() / 2
+            found[name] = ks_2samp(*both).statistic if number else np.abs(np.subtract(*shares)).sum() / 2
         return pd.Series(found).sort_values(ascending=False)
 
     @property
@@ -122,6 +123,8 @@ class Explanation:
         sentences = [f"{self.trust}.", spread, *(f"{one}." for one in self.order)]
         sentences += _withheld(table) + _advised(table)
         sentences.append(f"{rec.lost} of the best {rec.n_best} trials lie outside the space proposed.")
+        if not spaces.varied(rec.space):
+            sentences.append("Nothing is left to search: the space proposed is one configuration.")
         if rec.loss["low"] > 0:
             sentences.append(f"The best predicted {rec.metric} there is {rec.loss['loss']:.2g} worse.")
         if failed := len(self.trials) - len(self.trials.usable):

@@ -22,7 +22,7 @@ import functools
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from matplotlib.text import Text
 from ubalkit import effects
 from ubalkit import space as spaces
 from ubalkit.convergence import Budgets
-from ubalkit.shapley import Attribution
+from ubalkit.shapley import LEAST_SUPPORT, Attribution
 
 #: Style sheet of matplotlib, for what `styled` decorates.
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -75,8 +75,6 @@ def _find_letters(figure: Figure) -> None:
     if letters and (font := _font_with(letters)):
         plt.setp(texts, fontfamily=["DejaVu Sans", font])
     elif letters:
-        some = "".join(sorted(letters))[:20]
-        warnings.warn(f"No font here has all of the letters {some}; boxes stand for them.", stacklevel=3)
         # Matplotlib would say so of each letter, again and again.
         warnings.filterwarnings("ignore", _LACKS)
 
@@ -89,6 +87,8 @@ def _font_with(letters: frozenset[str]) -> str | None:
         with contextlib.suppress(OSError, RuntimeError):  # a file that is no font
             if set(map(ord, letters)) <= font_manager.get_font(font.fname).get_charmap().keys():
                 return font.name
+    some = "".join(sorted(letters))[:20]
+    warnings.warn(f"No font here has all of the letters {some}; boxes stand for them.", stacklevel=4)
     return None
 
 
@@ -298,9 +298,12 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, space: ConfigurationSpace, 
         x, color = _scattered(space, name, here["unit"].to_numpy()), list(here["metric"].map(color_of))
         ax.scatter(x, here["shap"], s=3, alpha=0.25, lw=0, c=color, rasterized=True)
         for metric, curve in curves[curves["hyperparameter"] == name].groupby("metric", sort=False):
-            choices = [] if spaces.is_number(space[name]) else curve.groupby("value", sort=False)
-            for part in [_dash(of_choice) for _, of_choice in choices] or [curve]:
-                band(ax, part, "unit", "mean", color_of[metric], 0.45, lw=1.5, label=metric)
+            for part in [curve] if spaces.is_number(space[name]) else _dashes(curve):
+                guess = part["support"] < LEAST_SUPPORT
+                seen = part.assign(mean=part["mean"].mask(guess))
+                band(ax, seen, "unit", "mean", color_of[metric], 0.45, lw=1.5, label=metric)
+                if guess.any():
+                    ax.plot(part["unit"], part["mean"].where(guess), color=color_of[metric], lw=1, ls="--")
     low, high = points["shap"].quantile([0.001, 0.999])
     margin = 0.05 * (high - low)
     axes[0].set_ylim(low - margin, high + margin)
@@ -308,6 +311,8 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, space: ConfigurationSpace, 
     words = [_ensemble(m) + (f"\n   {_R2.format(trust[m].r2)}" if m in trust else "") for m in color_of]
     legend.legend(lines, words, loc="center left", bbox_to_anchor=(-0.05, 0.62), fontsize=8, labelspacing=0.9)
     note = f"point: one {_labels.point}\nline: running mean\nband: its 90 % interval"
+    if (curves["support"] < LEAST_SUPPORT).any():
+        note += "\ndashed: hardly any trial"
     legend.text(0.0, 0.02, note, transform=legend.transAxes, fontsize=7.5, color=GREY, linespacing=1.5)
     if poor := [t for t in trust.values() if t.verdict != "good"]:
         words = " and ".join(f"{label(t.metric)} ({_R2.format(t.r2)})" for t in poor)
@@ -315,10 +320,10 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, space: ConfigurationSpace, 
     return figure
 
 
-def _dash(part: pd.DataFrame) -> pd.DataFrame:
-    """The running mean of a choice as a dash in the middle of its share: between choices there is nothing."""
-    ends = part["unit"].mean() + 0.35 * np.ptp(part["unit"]) * np.array([-1, 1])
-    return part.iloc[[len(part) // 2] * 2].assign(unit=ends)
+def _dashes(curve: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The mean of each choice as a dash in the middle of its share: between choices there is nothing."""
+    for k, unit in enumerate(curve["unit"]):
+        yield curve.iloc[[k, k]].assign(unit=unit + 0.35 / len(curve) * np.array([-1, 1]))
 
 
 @styled
@@ -350,14 +355,15 @@ def explained(dec: effects.Decomposition):
     figure, axes, legend = _panels(ensemble.space, dec.names, 2.45, "exact SHAP value", 0.5)
     for j, (ax, name, on) in enumerate(zip(axes, dec.names, active.T)):
         partners = scatter.loc[name].iloc[2:-1]  # by place: a hyperparameter may be called "own"
-        partner = partners.idxmax()
+        partner = partners.idxmax() if len(partners) else name
         u, color = dec.unit[on, j], dec.unit[on, dec.names.index(partner)]
         settings = {"cmap": "viridis", "vmin": 0, "vmax": 1, "s": 5, "lw": 0, "alpha": 0.7}
         ax.scatter(_scattered(ensemble.space, name, u), values[on, j], c=color, rasterized=True, **settings)
         order, own = np.argsort(u), dec.components[name,][on]
         line = "-" if spaces.is_number(ensemble.space[name]) else "_"
         ax.plot(u[order], own[order], line, color="black", lw=1.6, ms=16, mew=1.8)
-        ax.set_title(f"scatter: {partners.max():.0%} {symbol(partner, 15)}", fontsize=8.5)
+        if len(partners):
+            ax.set_title(f"scatter: {partners.max():.0%} {symbol(partner, 15)}", fontsize=8.5)
     note = f"line: own effect\npoint: one {_labels.point}"
     text = f"{_ensemble(ensemble.metric)}\n{_R2.format(ensemble.r2)}\n\n{note}"
     legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8.5, linespacing=1.5)

@@ -70,7 +70,7 @@ _MANY, _FEW, _SAME = 20, 5, 0.95
 
 # Words in the names of columns: results of which the small ones are good, other results, ...
 _COSTS = set(
-    "time duration seconds secs sec minutes latency elapsed memory mem gb mb flops zeit dauer".split()
+    "time duration seconds secs sec minutes latency elapsed memory mem gb flops params zeit dauer".split()
 )
 _AVERAGES = set("mean avg average median sem".split())
 _ERRORS = set("loss error errors err mse rmse mae mape smape nll logloss perplexity ppl regret cost".split())
@@ -777,7 +777,7 @@ def _reason_of_results(numbers: pd.Series, metrics: pd.DataFrame, after: bool) -
     words, n, distinct = _words(numbers.name), len(numbers), numbers.nunique()
     related = metrics.rank().corrwith(numbers.rank()).abs().max() if n >= 10 else 0
     drawn = 3 * distinct <= n or _even(numbers)
-    if words & {"best", "fold", "completed"}:
+    if words & {"best", "fold", "completed", "generation"}:
         return "results"
     if words & _SETTINGS:
         return ""
@@ -853,7 +853,7 @@ def _scale(numbers: pd.Series, low: float, high: float) -> tuple[bool, str]:
     grid = n < 10 and np.ptp(numbers) != n - 1
     linear, log = _distances(numbers.drop_duplicates() if grid else numbers)
     fits, chosen = 0.1 if grid else 1.36 / math.sqrt(len(numbers)), log < (0.5 if grid else 0.75) * linear
-    sure = min(linear, log) < fits < max(linear, log)
+    sure, chosen = min(linear, log) < fits < max(linear, log), chosen and high >= 4 * low
     # Where a search kept to one place, the name is the better witness.
     if min(linear, log) > fits and 0 < 100 * low <= high and _words(numbers.name) & _LOGARITHMIC:
         chosen = True
@@ -985,7 +985,8 @@ def _parted(text: str) -> pd.DataFrame:
     top = next(k for k, row in enumerate(rows) if len(row) >= width)
     # The head may have no name for the numbers of the rows.
     if top and len(rows[top - 1]) == width - 1 > 1 and any(cell[:1].isdigit() for cell in rows[top]):
-        top, rows[top - 1] = top - 1, ["", *rows[top - 1]]
+        top -= 1
+        rows[top] = ["", *rows[top]]
     head, n = [rows[top][0].removeprefix("# "), *rows[top][1:]], len(rows[top])
     body = [row + [""] * (n - len(row)) for row in rows[top + 1 :] if row[0][:1] != "#" or len(row) == n]
     frame = pd.DataFrame(body, columns=head, dtype=object)

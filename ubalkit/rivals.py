@@ -59,7 +59,8 @@ def fanova(trials: Trials, metric: str | None = None, *, n_trees: int = 24, seed
     --------
     >>> from ubalkit import readers
     >>> x, y = np.random.default_rng(0).random((2, 60))
-    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> unit = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score", space=unit)
     >>> fanova(trials, n_trees=4).round(1).to_dict()
     {'x': 0.7, 'y': 0.2}
     """
@@ -177,7 +178,8 @@ def n_rrelieff(
     --------
     >>> from ubalkit import readers
     >>> x, y = np.random.default_rng(0).random((2, 60))
-    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> unit = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score", space=unit)
     >>> n_rrelieff(trials).round(2).to_dict()
     {'x': 0.09, 'y': 0.01}
     """

@@ -168,7 +168,8 @@ class Attribution:
         if not len(observed):
             return np.ones(len(spaces.grid(space, name, n_grid)))
         even = spaces.snapped(space, name, (np.arange(1000) + 0.5) / 1000)
-        both = (observed[:, spaces.varied(space).index(name)], even)
+        j = spaces.varied(space).index(name)
+        both = (observed[spaces.active(space, observed)[:, j], j], even)
         found, expected = (_windows(space, name, unit, n_grid, bandwidth).mean(1) for unit in both)
         return found / expected
 

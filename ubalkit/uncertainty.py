@@ -128,6 +128,11 @@ def estimate(
         calibration = CALIBRATION if resample_rows else EVEN_CALIBRATION
         how = {"n_members": n_members, "nonnegative": nonnegative, "calibration": calibration}
         low, high = interval(value, replicates, **how)
+    if not resample_rows and n_resamples:
+        # So that what is counted among them is as unsure as the interval says.
+        middle = replicates.mean(0)
+        replicates = middle + EVEN_CALIBRATION / CALIBRATION * (replicates - middle)
+        replicates = np.maximum(replicates, 0) if nonnegative else replicates
     return Estimate(value, low, high, replicates)
 
 

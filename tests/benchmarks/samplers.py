@@ -3,12 +3,13 @@
 ``python tests/benchmarks/samplers.py --out table.csv`` explains each study and
 compares its importances with those of the function itself, over the space. It
 takes hours of one core; ``--functions``, ``--sizes`` and ``--samplers`` cut it.
-`test_samplers.py` prints the table that is kept beside it.
+With ``--publish table.csv …`` it writes what README quotes, and trains nothing.
 """
 
 import argparse
 import itertools
 import math
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import optuna
 import pandas as pd
 import torch
 
-from ubalkit import explain, metamodel, readers
+from ubalkit import explain, files, metamodel, readers
 from ubalkit import space as spaces
+from ubalkit.paper import results
 
 
 def _functions():
@@ -125,14 +127,32 @@ def one(name: str, sampler: str, n: int, seed: int = 0) -> dict:
     }
 
 
+def publish(paths) -> None:
+    """Write the medians and means by sampler and size where README's numbers come from."""
+    table = pd.concat(map(pd.read_csv, paths)).round(6)
+    table.to_csv(files.home() / "tests" / "benchmarks" / "samplers.csv", index=False)
+    found = {"n": results.Result(table["function"].nunique(), unit="units")}
+    for (sampler, n), rows in table.groupby(["sampler", "n"]):
+        key = f"{sampler.lower()}_{n}"
+        found[f"{key}_error"] = results.Result(100 * rows["error"].median(), unit="%")
+        found[f"{key}_held"] = results.Result(100 * rows["held"].mean(), unit="%")
+        found[f"{key}_refused"] = results.Result(int(rows["refused"].sum()), unit="units")
+    with tempfile.TemporaryDirectory() as folder:
+        results.save(found, Path(folder), "samplers")
+        results.publish(Path(folder), files.data("results") / "samplers.csv")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--functions", nargs="*", default=[*FUNCTIONS])
     parser.add_argument("--samplers", nargs="*", default=[*SAMPLERS])
     parser.add_argument("--sizes", nargs="*", type=int, default=[50, 100, 300])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("samplers.csv"))
+    parser.add_argument("--publish", nargs="*", help="tables to write README's numbers from")
     given = parser.parse_args()
+    if given.publish:
+        return publish(given.publish)
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")

@@ -1,11 +1,11 @@
 """The image data sets that UBAL is trained on, as tensors.
 
-`digits` is embedded in scikit-learn; `mnist` is downloaded once.
+`digits` is embedded in scikit-learn; `mnist` is downloaded once, by
+torchvision.
 """
 
 import gzip
 import hashlib
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from torch import Tensor
 
 from ubalkit import files
 
-# Where torchvision has them from, too.
-_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_FILES = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -104,13 +102,15 @@ def _digits(root: Path):
 
 def _mnist(root: Path):
     raw = root / "MNIST" / "raw"
+    if not all((raw / file).is_file() for file in _MNIST_FILES):
+        _download_mnist(root)
+    # The archives are read here rather than through torchvision, so that a
+    # search on a bare GPU machine needs torch alone.
     x_train, y_train, x_test, y_test = (_read_idx(raw / file, md5) for file, md5 in _MNIST_FILES.items())
     return x_train.reshape(60_000, -1) / 255, y_train, x_test.reshape(10_000, -1) / 255, y_test
 
 
 def _read_idx(file: Path, md5: str) -> np.ndarray:
-    if not file.is_file():
-        _download(file)
     packed = file.read_bytes()
     if hashlib.md5(packed, usedforsecurity=False).hexdigest() != md5:
         raise ValueError(f"{file} is damaged (its MD5 is not {md5}); delete it and load again.")
@@ -118,14 +118,28 @@ def _read_idx(file: Path, md5: str) -> np.ndarray:
     return np.frombuffer(gzip.decompress(packed), np.uint8, offset=header)
 
 
-def _download(file: Path) -> None:
+def _download_mnist(root: Path) -> None:
     try:
-        with urllib.request.urlopen(_MIRROR + file.name, timeout=60) as answer:
-            files.write(files.writable(file.parent) / file.name, answer.read())
+        _torchvision_mnist()(files.writable(root), train=True, download=True)
     except Exception as error:
-        what = f"There is no {file}, and it could not be downloaded ({type(error).__name__}); connect to the"
-        how = "network, put MNIST's four archives there, or set UBALKIT_MNIST to where MNIST/raw is."
-        raise FileNotFoundError(f"{what} {how}") from error
+        raise FileNotFoundError(
+            f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}); connect to "
+            f"the network, or put the four archives into {root / 'MNIST' / 'raw'} or set UBALKIT_MNIST."
+        ) from error
+
+
+def _torchvision_mnist():
+    try:
+        from torchvision.datasets import MNIST
+    except RuntimeError:
+        # The registry's torchvision is built against CUDA; beside a CPU-only
+        # torch its compiled operators are absent and its import fails on
+        # their names. The data sets need none of them: declaring is enough.
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        from torchvision.datasets import MNIST
+    return MNIST
 
 
 _LOADERS = {"digits": _digits, "mnist": _mnist}

@@ -372,7 +372,7 @@ def finalists(explained, n: int = 6) -> pd.DataFrame:
     ['observed', 'predicted', 'recommended']
     """
     ensemble = explained.ensemble
-    observed = explained.shap.table.nlargest(n, ensemble.metric)
+    observed = explained.trials.usable.nlargest(n, ensemble.metric)
     found = {"observed": observed[spaces.names(ensemble.space)]}
     for chosen, space in (("predicted", ensemble.space), ("recommended", explained.space)):
         points = spaces.from_unit(space, spaces.spread(space, 2**13))
