@@ -13,7 +13,7 @@ from helpers import assert_same, chunk_files
 from ubalkit import experiment, observations
 from ubalkit.__main__ import main
 from ubalkit.observations import Trials
-from ubalkit.paper import protocols
+from ubalkit.paper import notebooks, protocols
 
 CI = protocols.get("ci").protocol
 TINY = replace(CI, name="tiny", n_train=100, epochs=1, hidden=(8,), n_configurations=10)
@@ -176,3 +176,25 @@ def test_a_table_that_came_without_its_chunks_is_extended_and_merged(tmp_path, c
     merged = written(tmp_path / "copy")
     assert_same(merged.table, longer.table)
     assert merged.about["made_by"] == longer.about["made_by"]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("sqlite:///study.db", "sqlite:///{here}/study.db"),
+        ("study.db", "{here}/study.db"),
+        ("journal.log", "{here}/journal.log"),
+        ("postgresql://host/studies", "postgresql://host/studies"),
+    ],
+)
+def test_what_is_given_to_explain_is_found_from_the_folder_of_the_call(source, found, tmp_path, monkeypatch):
+    # Notebooks run in a folder of their own.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.json").write_text('{"rate": [0.1, 1]}')
+    seen = {}
+    monkeypatch.setattr(notebooks, "own", lambda progress, **given: seen.update(given) or ())
+    with pytest.raises(SystemExit):
+        main(["own", source, "--hyperparameters", "rate,width", "--scale", "log", "--space", "space.json"])
+    assert seen.pop("source") == found.format(here=tmp_path)
+    told = {"hyperparameters": "rate,width", "scale": "log", "space": '{"rate": [0.1, 1]}', "name": "own"}
+    assert seen == told

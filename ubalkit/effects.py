@@ -75,9 +75,9 @@ class Decomposition:
     >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
     >>> found = decompose(ensemble)
     >>> found.variance()["share"].round(1).to_dict()
-    {'x': 0.9, 'x × y': 0.1, 'y': 0.0}
+    {'x': 0.9, 'y': 0.1, 'x × y': 0.0}
     >>> found.sobol()[["first", "total"]].round(1).loc["x"].to_dict()
-    {'first': 0.9, 'total': 1.0}
+    {'first': 0.9, 'total': 0.9}
     """
 
     ensemble: Ensemble
@@ -447,7 +447,7 @@ def surface(
     >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": x + x * y}), "score")
     >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
     >>> surface(ensemble, ("x", "y"), n_grid=2).round(1).iloc[-1].to_dict()
-    {'x': 1.0, 'y': 1.0, 'joint': 1.5, 'interaction': 0.4}
+    {'x': 1.0, 'y': 1.0, 'joint': 1.2, 'interaction': 0.2}
     """
     names = spaces.varied(ensemble.space)
     ensemble.trust.check()

@@ -56,9 +56,9 @@ class Attribution:
     >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
     >>> found = deep_shap(ensemble, trials.usable)
     >>> found.importance()["importance"].round(1).to_dict()
-    {'x': 0.7, 'y': 0.2}
+    {'x': 0.5, 'y': 0.3}
     >>> found.curves().groupby("hyperparameter")["size"].max().round(1).to_dict()
-    {'x': 1.2, 'y': 0.4}
+    {'x': 0.9, 'y': 0.5}
     """
 
     ensemble: Ensemble

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ubalkit import advice
 from ubalkit import space as spaces
 from ubalkit.paper import datasets
 from ubalkit.paper.protocols import Networks
@@ -361,7 +362,8 @@ def finalists(explained, n: int = 6) -> pd.DataFrame:
     DataFrame
         The hyperparameters and ``chosen``: ``observed`` (the best of the
         table), ``predicted`` (the best by the meta-model, of 8 192 points of
-        the whole space) and ``recommended`` (the same, within its ranges).
+        the whole space) and ``recommended`` (the same, within the ranges that
+        the paper's rule recommends; see `advice.recommend`).
 
     Examples
     --------
@@ -374,7 +376,8 @@ def finalists(explained, n: int = 6) -> pd.DataFrame:
     ensemble = explained.ensemble
     observed = explained.trials.usable.nlargest(n, ensemble.metric)
     found = {"observed": observed[spaces.names(ensemble.space)]}
-    for chosen, space in (("predicted", ensemble.space), ("recommended", explained.space)):
+    ranges = advice.recommend(explained.at_trials.shap()).space
+    for chosen, space in (("predicted", ensemble.space), ("recommended", ranges)):
         points = spaces.from_unit(space, spaces.spread(space, 2**13))
         found[chosen] = points.iloc[np.argsort(-ensemble.predict(points))[:n]]
     return pd.concat(found, names=["chosen"]).reset_index("chosen").reset_index(drop=True)
