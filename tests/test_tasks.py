@@ -173,13 +173,15 @@ def test_networks_that_keep_all_four_margins_are_better_at_every_task(question):
     assert means[2] > means[1] > means[0]
 
 
-def test_finalists_are_the_best_observed_and_the_best_predicted():
+def test_finalists_are_the_best_observed_and_the_best_predicted(monkeypatch):
     space = hyperparameters.space()
     narrow = spaces.reduced(space, ranges={"beta_1": (0.2, 0.3)}, freeze={"gammaB_2": 0.25})
     ensemble = SimpleNamespace(metric="m", space=space, predict=lambda t: t["beta_1"].to_numpy())
     table = spaces.sample(space, 0, range(30)).assign(m=np.arange(30.0))
     trials = SimpleNamespace(usable=table)
-    found = tasks.finalists(SimpleNamespace(ensemble=ensemble, space=narrow, trials=trials), n=3)
+    monkeypatch.setattr(tasks.advice, "recommend", lambda shap: SimpleNamespace(space=narrow))
+    at_trials = SimpleNamespace(shap=lambda: None)
+    found = tasks.finalists(SimpleNamespace(ensemble=ensemble, at_trials=at_trials, trials=trials), n=3)
     assert list(found["chosen"]) == ["observed"] * 3 + ["predicted"] * 3 + ["recommended"] * 3
     np.testing.assert_array_equal(found.iloc[:3][NAMES], table.loc[[29, 28, 27], NAMES])
     assert found.iloc[3:6]["beta_1"].min() > 0.999

@@ -3,7 +3,6 @@
 import multiprocessing
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -37,24 +36,34 @@ def _busy():
         sum(range(10**6))
 
 
-@pytest.mark.parametrize("busy", [0, 2])
-def test_threads_of_a_user_against_one_thread(busy):
+def threads(busy):
+    """How many times as fast a user's call is as one with one thread, beside busy processes."""
     others = [multiprocessing.Process(target=_busy, daemon=True) for _ in range(busy)]
     for other in others:
         other.start()
-    time.sleep(1)
     try:
-        for n in (150, 1000):
-            ours, one = explained(n, 7)[0], explained(n, 7, threads=1)[0]
-            print(f"\n{n} x 7 beside {busy} busy processes: {one / ours:.2f} times as fast as one thread")
+        return {n: explained(n, 7, threads=1)[0] / explained(n, 7)[0] for n in (150, 1000)}
     finally:
         for other in others:
             other.kill()
 
 
-def test_many_trials_and_many_hyperparameters():
-    small, small_memory = explained(1000, 7)
+def sizes():
+    """Times as long as 1 000 x 7, and the memory in GiB."""
+    small, memory = explained(1000, 7)
+    found = {"1000 x 7": (1.0, memory)}
     for n, d in ((10_000, 7), (300, 12), (400, 60)):
         seconds, memory = explained(n, d)
-        times = f"{seconds / small:.1f} times 1 000 x 7 ({small_memory:.2f} GiB)"
-        print(f"\n{n} x {d}: {times}, {memory:.2f} GiB")
+        found[f"{n} x {d}"] = (seconds / small, memory)
+    return found
+
+
+@pytest.mark.parametrize("busy", [0, 2])
+def test_threads_of_a_user_against_one_thread(benchmark, busy):
+    for n, times in benchmark.pedantic(threads, (busy,), rounds=1).items():
+        print(f"\n{n} x 7 beside {busy} busy processes: {times:.2f} times as fast as with one thread")
+
+
+def test_many_trials_and_many_hyperparameters(benchmark):
+    for size, (times, memory) in benchmark.pedantic(sizes, rounds=1).items():
+        print(f"\n{size}: {times:.1f} times 1 000 x 7, {memory:.2f} GiB")
