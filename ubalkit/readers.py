@@ -989,7 +989,8 @@ def _parted(text: str) -> pd.DataFrame:
         rows[top] = ["", *rows[top]]
     head, n = [rows[top][0].removeprefix("# "), *rows[top][1:]], len(rows[top])
     body = [row + [""] * (n - len(row)) for row in rows[top + 1 :] if row[0][:1] != "#" or len(row) == n]
-    frame = pd.DataFrame(body, columns=head, dtype=object)
+    # Strictly: a row with more cells than the head raises.
+    frame = pd.DataFrame(list(zip(*zip(*body, strict=True))), columns=head, dtype=object)
     return frame if separator == "," else _with_points(frame)
 
 
