@@ -249,6 +249,15 @@ def test_a_refusal_says_that_a_few_values_hide_the_others(diverged):
     assert "far from the others" not in str(refused.value)
 
 
+def test_a_report_says_so_too_where_the_gate_lets_a_few_large_values_pass():
+    steep = given(120, lambda f, rng: f.a + 100 * np.maximum(f.a - 0.8, 0), direction="minimize")
+    explained = explain(steep, **QUICK)
+    assert any("values lie far from the others" in sentence for sentence in explained.report)
+    assert not any(
+        "far from the others" in sentence for sentence in explain(steep, scale="rank", **QUICK).report
+    )
+
+
 @pytest.mark.parametrize(("scale", "name"), [("log", "log10 metric"), ("rank", "rank of metric")])
 def test_a_metric_is_explained_on_another_scale_and_in_its_own_units(diverged, scale, name):
     explained = explain(diverged, scale=scale, **QUICK)

@@ -120,7 +120,8 @@ class Explanation:
                 f"The trials crowd in a part of the space (distance from an even spread: {_all(crowded)}); "
                 "importances are over the whole space, not over the trials."
             )
-        sentences = [f"{self.trust}.", spread, *(f"{one}." for one in self.order)]
+        hint = _hint(self.trials.usable[self.ensemble.metric])
+        sentences = [f"{self.trust}.", *([hint] if hint else []), spread, *(f"{one}." for one in self.order)]
         sentences += _withheld(table) + _advised(table)
         sentences.append(f"{rec.lost} of the best {rec.n_best} trials lie outside the space proposed.")
         if not spaces.varied(rec.space):
