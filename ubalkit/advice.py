@@ -289,12 +289,13 @@ def readable(value, hp):
     """
     if not spaces.is_number(hp):
         return value
-    if step := (hp.meta or {}).get("step"):
-        start = hp.meta.get("origin", hp.lower)
-        value = round(start + step * round((value - start) / step), 12)
-    # Three digits are more than a curve bears; rounding must not leave the space.
-    whole = isinstance(hp, IntegerHyperparameter)
-    value = round(value) if whole else float(f"{value:.3g}") if not step else value
+    if "step" in (hp.meta or {}):
+        value = spaces.on_step(hp, value)
+    elif not isinstance(hp, IntegerHyperparameter):
+        # Three digits are more than a curve bears.
+        value = float(f"{value:.3g}")
+    value = round(value) if isinstance(hp, IntegerHyperparameter) else value
+    # Rounding must not leave the space.
     return min(max(value, hp.lower), hp.upper)
 
 

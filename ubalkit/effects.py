@@ -492,6 +492,7 @@ def _game(
     values = torch.empty(len(x), len(sets), dtype=torch.float64)
     with torch.no_grad():
         if not _is_mlp(member):
+            assert not space.conditions, "conditions are followed in the members that `fit` makes"
             for k, point in enumerate(x):
                 rows = torch.where(taken, point, b[:, None])
                 values[k] = member(rows.flatten(0, 1)).view(rows.shape[:2]).mean(0)

@@ -99,14 +99,15 @@ class Explanation:
         from a uniform distribution; of choices, from equal shares.
         """
         space, found = self.ensemble.space, {}
-        for name, unit, on in zip(
-            self.shap.names, self.ensemble.unit.T, spaces.active(space, self.ensemble.unit).T
-        ):
+        active = spaces.active(space, self.ensemble.unit)
+        for name, unit, on in zip(self.shap.names, self.ensemble.unit.T, active.T):
             both = (unit[on], spaces.snapped(space, name, (np.arange(1000) + 0.5) / 1000))
-            choices = spaces.grid(space, name)[:, None]
-            shares = [np.isclose(choices, points).mean(1) for points in both]
-            number = spaces.is_number(space[name])
-            found[name] = ks_2samp(*both).statistic if number else np.abs(np.subtract(*shares)).sum() / 2
+            if spaces.is_number(space[name]):
+                found[name] = ks_2samp(*both).statistic
+            else:
+                choices = spaces.grid(space, name)[:, None]
+                shares = [np.isclose(choices, points).mean(1) for points in both]
+                found[name] = np.abs(np.subtract(*shares)).sum() / 2
         return pd.Series(found).sort_values(ascending=False)
 
     @property
@@ -129,7 +130,9 @@ class Explanation:
         if rec.loss["low"] > 0:
             sentences.append(f"The best predicted {rec.metric} there is {rec.loss['loss']:.2g} worse.")
         if failed := len(self.trials) - len(self.trials.usable):
-            sentences.append(f"{failed} trials failed; explain(trials.failing) looks for which do.")
+            # Of fewer there is nothing to learn which do.
+            which = "; explain(trials.failing) looks for which do" if failed >= 10 else ""
+            sentences.append(f"{failed} trials failed{which}.")
         return sentences
 
     def methods(self, *, seed: int = 0) -> pd.DataFrame:

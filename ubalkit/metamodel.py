@@ -327,8 +327,9 @@ def fit(
         Number of steps of full-batch Adam, whose rate falls to zero along half
         a cosine.
     noise : float
-        Variance of the metric between seeds of one configuration, if known
-        (see `noise_variance`); it sets the ceiling of R².
+        Variance of the metric between seeds of one configuration (see
+        `noise_variance`), which sets the ceiling of R²: by default that of
+        the trials' own repetitions, if they have some.
     seed : int
         Seed of the folds, the weights of the rows and the initial weights.
     advance : callable
@@ -476,9 +477,9 @@ def _train(x, y, row_weights, n_h, d_h, decays, *, steps, generator, advance) ->
     scaled = (x - 0.5) * 12**0.5
     row_weights = torch.as_tensor(row_weights, dtype=torch.float32)
     row_weights = row_weights / row_weights.sum(1, keepdim=True)
-    parts = zip(
-        *(whole.tensor_split(torch.get_num_threads()) for whole in (row_weights, decays, *parameters))
-    )
+    # Two networks a part at least: one alone is rounded otherwise, and numbers must not hang on threads.
+    n_parts = max(min(torch.get_num_threads(), n_networks // 2), 1)
+    parts = zip(*(whole.tensor_split(n_parts) for whole in (row_weights, decays, *parameters)))
     trained = workers.in_threads(lambda part: _descend(scaled, y, *part, steps=steps), parts)
     first, bias, *others = map(torch.cat, zip(*trained))
     advance(1)

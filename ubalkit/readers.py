@@ -372,24 +372,16 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
 def _distribution(hp: Hyperparameter):
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    choices, meta = spaces.choices(hp), hp.meta or {}
-    step, origin = meta.get("step"), meta.get("origin", 0)
+    choices, step = spaces.choices(hp), (hp.meta or {}).get("step")
     if choices is not None and (step is None or len(choices) == 1):
         own = [_plain(choice) for choice in choices]
-        return CategoricalDistribution(own if step is None else [_on_grid(own[0], origin, step, round)])
+        return CategoricalDistribution(own if step is None else [spaces.on_step(hp, own[0])])
     low, high = (hp.lower, hp.upper) if choices is None else (choices[0], choices[-1])
     kind = IntDistribution if isinstance(low, int) else FloatDistribution
     if step is None:
         return kind(low, high, log=hp.log)
-    low = _on_grid(low, origin, step, math.ceil)
-    return kind(low, max(low, _on_grid(high, origin, step, math.floor)), step=step)
-
-
-def _on_grid(value: float, origin: float, step: float, way) -> float:
-    """The value of a grid next to a number, above it, or below it."""
-    # The grid's own values are on it, whatever their last digits.
-    number = origin + step * way(round((value - origin) / step, 9))
-    return number if isinstance(number, int) else round(number, 12)
+    low = spaces.on_step(hp, low, math.ceil)
+    return kind(low, max(low, spaces.on_step(hp, high, math.floor)), step=step)
 
 
 @dataclass
@@ -881,7 +873,7 @@ def _hyperparameter(spec: object, values: pd.Series, position: int) -> Hyperpara
         if step is not None:
             meta |= {"step": step, "origin": low}
         if step is not None and steps < _MANY:
-            grid = [_on_grid(low + step * k, low, step, round) for k in range(steps + 1)]
+            grid = [round(low + step * k, 12) for k in range(steps + 1)]
             return cs.OrdinalHyperparameter(name, grid, meta=meta)
         whole = not isinstance(low + high, float) and (_numbers(values).dropna() % 1 == 0).all()
         return (cs.Integer if whole else cs.Float)(name, (low, high), log=how == "log", meta=meta)

@@ -603,6 +603,22 @@ def coordinate(hp, values) -> np.ndarray:
     return ((np.log(values) if hp.log else values) - low) / (high - low)
 
 
+def on_step(hp, value: float, way=round) -> float:
+    """The value next to a number, or above or below it, on the steps that a hyperparameter's ``meta`` has.
+
+    Examples
+    --------
+    >>> space = ConfigurationSpace()
+    >>> hp = space.add(UniformIntegerHyperparameter("units", 32, 256, meta={"step": 32, "origin": 32}))
+    >>> on_step(space["units"], 100)
+    96
+    """
+    step, origin = hp.meta["step"], hp.meta.get("origin", 0)
+    # The steps' own values are on them, whatever their last digits.
+    number = origin + step * way(round((value - origin) / step, 9))
+    return number if isinstance(number, int) else round(number, 12)
+
+
 def values(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.ndarray:
     """Values of one hyperparameter at coordinates in [0, 1], as if it were active.
 
