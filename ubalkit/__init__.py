@@ -2,7 +2,7 @@
 
 import importlib
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 # Loaded when first asked for: most of them need torch, which takes seconds.
 _HOME = {
@@ -13,10 +13,37 @@ _HOME = {
     "run": "ubalkit.experiment",
 }
 
-__all__ = ["UBAL", "Experiment", "Trials", "__version__", "explain", "run"]
+#: What brings each package that the core of this one does without.
+_EXTRAS = {"distributed": "cluster", "optuna": "optuna", "shap": "shap", "shapiq": "shap"}
+_EXTRAS |= dict.fromkeys(("ipywidgets", "nbconvert", "nbformat", "papermill", "torchvision"), "notebooks")
+
+__all__ = ["UBAL", "Experiment", "Trials", "__version__", "explain", "extra", "run"]
 
 
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def extra(name: str):
+    """The module of a package that an extra brings.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it is not installed; says how to install it.
+
+    Examples
+    --------
+    >>> extra("optuna").__name__
+    'optuna'
+    """
+    project = name.partition(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != project:
+            raise
+        how = f'{project} is not installed, and this needs it: pip install "ubalkit[{_EXTRAS[project]}]"'
+        raise ModuleNotFoundError(how, name=project) from error

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ubalkit import experiment, files, observations, workers
+from ubalkit import experiment, extra, files, observations, workers
 from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
 from ubalkit.paper import examples, notebooks, protocols, results
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(given.command(given) or 0)
     except KeyboardInterrupt as stopped:
         parser.exit(130, f"{stopped}\n")
-    except (ValueError, FileNotFoundError, workers.Lost) as error:
+    except (ValueError, FileNotFoundError, ModuleNotFoundError, workers.Lost) as error:
         parser.exit(2, f"{error}\n")
 
 
@@ -140,6 +140,7 @@ def _history(made: Sequence[dict]) -> dict:
 
 
 def _notebooks(given: argparse.Namespace) -> None:
+    extra("papermill")  # before anything is trained
     notebooks.everything(protocols.get(given.profile or protocols.default()).name, published=given.publish)
 
 

@@ -24,8 +24,8 @@ import torch
 from ConfigSpace import ConfigurationSpace
 from torch import Tensor, nn
 
+from ubalkit import extra, uncertainty, workers
 from ubalkit import space as spaces
-from ubalkit import uncertainty, workers
 from ubalkit.metamodel import Ensemble
 from ubalkit.shapley import Attribution
 
@@ -294,8 +294,7 @@ class Decomposition:
         -------
         shapiq.InteractionValues
         """
-        import shapiq
-
+        shapiq = extra("shapiq")
         assert self.complete, "interaction indices need the effects of all sets"
         values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
         d, base = len(self.names), float(values[0])

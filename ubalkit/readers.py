@@ -45,6 +45,7 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace, Constant
 from ConfigSpace.hyperparameters import Hyperparameter, IntegerHyperparameter
 
+from ubalkit import extra
 from ubalkit import space as spaces
 from ubalkit.files import line
 from ubalkit.observations import Trials
@@ -370,14 +371,13 @@ def optuna_distributions(space: ConfigurationSpace) -> dict:
 
 
 def _distribution(hp: Hyperparameter):
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+    kinds = extra("optuna").distributions
     choices, step = spaces.choices(hp), (hp.meta or {}).get("step")
     if choices is not None and (step is None or len(choices) == 1):
         own = [_plain(choice) for choice in choices]
-        return CategoricalDistribution(own if step is None else [spaces.on_step(hp, own[0])])
+        return kinds.CategoricalDistribution(own if step is None else [spaces.on_step(hp, own[0])])
     low, high = (hp.lower, hp.upper) if choices is None else (choices[0], choices[-1])
-    kind = IntDistribution if isinstance(low, int) else FloatDistribution
+    kind = kinds.IntDistribution if isinstance(low, int) else kinds.FloatDistribution
     if step is None:
         return kind(low, high, log=hp.log)
     low = spaces.on_step(hp, low, math.ceil)
@@ -1014,8 +1014,7 @@ def _loaded(study, study_name: str) -> tuple[list, list[str], list[str]]:
     if not isinstance(study, (str, Path)):
         named = [*map(str, study.metric_names or ())]
         return study.get_trials(deepcopy=False), [d.name.lower() for d in study.directions], named
-    import optuna
-
+    optuna = extra("optuna")
     url, why = str(study), ""
     file = re.sub(r"^sqlite[^/]*:///(file:)?|\?.*", "", url)
     path = Path(file).absolute() if file and "://" not in file else None

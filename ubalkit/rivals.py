@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ubalkit import metamodel
+from ubalkit import extra, metamodel
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
 
@@ -273,7 +273,7 @@ def tree_shap(trials: Trials, metric: str | None = None, *, seed: int = 0) -> pd
     >>> tree_shap(trials).round(1).to_dict()
     {'x': 0.5, 'y': 0.2}
     """
-    import shap
+    shap = extra("shap")
 
     names, unit, y = _observed(trials, metric)
     values = shap.TreeExplainer(_forest(unit, y, seed)).shap_values(unit)
@@ -365,7 +365,7 @@ def _forest(unit: np.ndarray, y: np.ndarray, seed: int):
 
 
 def _by_optuna(method, evaluator, trials, metric, **settings) -> pd.Series:
-    import optuna
+    optuna = extra("optuna")
 
     names, unit, y = _observed(trials, metric)
     axes = {name: optuna.distributions.FloatDistribution(0, 1) for name in names}
@@ -389,7 +389,7 @@ def quiet() -> Iterator[None]:
     >>> with quiet():
     ...     study = optuna.create_study()
     """
-    import optuna
+    optuna = extra("optuna")
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

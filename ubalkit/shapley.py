@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ubalkit import extra, uncertainty
 from ubalkit import space as spaces
-from ubalkit import uncertainty
 from ubalkit.metamodel import Ensemble
 
 #: Where fewer observations lie than this share of what an even spread would
@@ -212,8 +212,7 @@ class Attribution:
             Its data are unit-cube coordinates; what is displayed are the
             values of the hyperparameters.
         """
-        import shap
-
+        shap = extra("shap")
         base = np.full(len(self.unit), self.base_values.mean())
         shown = self.table[self.names].to_numpy()
         return shap.Explanation(self.values, base, self.unit, display_data=shown, feature_names=self.names)
@@ -299,7 +298,7 @@ def deep_shap(
     >>> bool(np.allclose(added, ensemble.predict(found.table)))
     True
     """
-    import shap  # takes seconds to import, and only this needs it
+    shap = extra("shap")  # takes seconds to import, and only this needs it
 
     if ensemble.space.conditions:
         raise ValueError(

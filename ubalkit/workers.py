@@ -18,6 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pandas as pd
 
+from ubalkit import extra
+
 #: Of the matrix products on a CUDA device, and torch's names for them; weights
 #: and everything else are float32 always.
 PRECISIONS = {"float32": "highest", "tf32": "high"}
@@ -132,7 +134,7 @@ def connected(address: str):
     if not address:
         yield None
         return
-    from distributed import Client
+    Client = extra("distributed").Client
 
     client = Client.__new__(Client)
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ubalkit import files
+from ubalkit import extra, files
 
 _MNIST_FILES = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -119,8 +119,9 @@ def _read_idx(file: Path, md5: str) -> np.ndarray:
 
 
 def _download_mnist(root: Path) -> None:
+    mnist = _torchvision_mnist()
     try:
-        _torchvision_mnist()(files.writable(root), train=True, download=True)
+        mnist(files.writable(root), train=True, download=True)
     except Exception as error:
         raise FileNotFoundError(
             f"MNIST is not in {root} and could not be downloaded ({type(error).__name__}); connect to "
@@ -130,7 +131,7 @@ def _download_mnist(root: Path) -> None:
 
 def _torchvision_mnist():
     try:
-        from torchvision.datasets import MNIST
+        return extra("torchvision.datasets").MNIST
     except RuntimeError:
         # The registry's torchvision is built against CUDA; beside a CPU-only
         # torch its compiled operators are absent and its import fails on
@@ -138,8 +139,7 @@ def _torchvision_mnist():
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        from torchvision.datasets import MNIST
-    return MNIST
+        return extra("torchvision.datasets").MNIST
 
 
 _LOADERS = {"digits": _digits, "mnist": _mnist}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ubalkit import files
+from ubalkit import extra, files
 
 _MARKED = re.compile(r"(<!--([\w.]+)(?::(value|low|high))?-->).*?<!---->", re.DOTALL)
 _NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
@@ -118,7 +118,7 @@ def texts() -> list[Path]:
 
 def write_texts() -> None:
     """Write the published results into all texts."""
-    import nbformat  # which a bare GPU machine, that searches by the same command line, lacks
+    nbformat = extra("nbformat")  # which a bare GPU machine, that searches by the same command line, lacks
 
     found = load()
     for path in texts():
