@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: reproduce test lint unit notebooks refresh slow benchmark lab clean
+.PHONY: reproduce test lint unit notebooks refresh slow benchmark lab docs doors clean
 
 reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
 	$(BIN)/python -m ubalkit notebooks --publish $(if $(PROFILE),--profile $(PROFILE))
@@ -46,6 +46,13 @@ benchmark: $(READY)  ## speed, as ratios
 
 lab: $(READY)  ## the notebooks, interactively
 	$(BIN)/jupyter lab notebooks
+
+docs: $(READY)  ## the pages of docs/, a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "Open runs/site/index.html"
+
+doors: $(READY)  ## three new users with a stopwatch, each in a fresh environment
+	$(BIN)/python tests/doors.py
 
 # A change of the lock or the package's metadata installs anew; nothing else does.
 $(READY): requirements.lock pyproject.toml

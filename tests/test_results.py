@@ -1,4 +1,4 @@
-"""Results by name, and the numbers in README, data/README.md and the notebooks' texts."""
+"""Results by name, and the numbers in README, data/README.md, docs and the notebooks' texts."""
 
 import re
 

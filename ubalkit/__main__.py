@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("source", help="a table, an Optuna storage or a folder of Ray's")
     for name, what in OWN.items():
         one.add_argument(f"--{name.replace('_', '-')}", help=what)
-    add(_texts, "Write the published results into README and the notebooks' texts.")
+    add(_texts, "Write the published results into README, docs and the notebooks' texts.")
     return parser
 
 

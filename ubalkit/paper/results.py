@@ -3,7 +3,8 @@
 A number in a text stands between two comments that no page shows. The first
 names it: ``<!--paper.r2_test-->0.83 (0.82 to 0.85)<!---->``, or one part of
 it: ``<!--paper.r2_test:value-->0.83<!---->``. ``python -m ubalkit texts``
-writes what was found into README, ``data/README.md`` and the notebooks' texts.
+writes what was found into README, ``data/README.md``, the pages of ``docs``
+and the notebooks' texts.
 """
 
 import re
@@ -113,6 +114,7 @@ def fill(text: str, found: Mapping[str, Result]) -> str:
 def texts() -> list[Path]:
     """The files whose texts hold results."""
     pages = [folder / "README.md" for folder in (files.home(), files.data())]
+    pages += sorted((files.home() / "docs").rglob("*.md"))
     return [*pages, *sorted(files.notebooks().glob("0*.ipynb"))]
 
 
