@@ -1,6 +1,7 @@
 """The repository itself: exact pins, one environment, no large files."""
 
 import importlib.metadata
+import itertools
 import os
 import re
 import shlex
@@ -21,7 +22,8 @@ PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
 LARGEST = 2_000_000
 EXTRAS = PROJECT["optional-dependencies"]
 #: Extras of this package that others bring along are no packages of their own.
-DIRECT = {d for d in [*PROJECT["dependencies"], *sum(EXTRAS.values(), [])] if not d.startswith("ubalkit[")}
+DIRECT = {*PROJECT["dependencies"], *itertools.chain(*EXTRAS.values())}
+DIRECT = sorted(dependency for dependency in DIRECT if not dependency.startswith("ubalkit["))
 
 
 def lock_lines():
@@ -61,7 +63,7 @@ def test_the_lock_does_not_hold_the_package_itself():
     assert "ubalkit" not in pinned()
 
 
-@pytest.mark.parametrize("dependency", sorted(DIRECT))
+@pytest.mark.parametrize("dependency", DIRECT)
 def test_the_lock_covers_every_direct_dependency(dependency):
     requirement = Requirement(dependency)
     version = pinned().get(canonicalize_name(requirement.name))
