@@ -39,11 +39,10 @@ def extra(name: str):
     >>> extra("optuna").__name__
     'optuna'
     """
-    project = name.partition(".")[0]
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != project:
-            raise
-        how = f'{project} is not installed, and this needs it: pip install "ubalkit[{_EXTRAS[project]}]"'
-        raise ModuleNotFoundError(how, name=project) from error
+        if error.name in _EXTRAS:
+            how = f'pip install "ubalkit[{_EXTRAS[error.name]}]"'
+            error.msg = f"{error.name} is missing; {how} brings it."
+        raise

@@ -1,7 +1,7 @@
 """The image data sets that UBAL is trained on, as tensors.
 
 `digits` is embedded in scikit-learn; `mnist` is downloaded once, by
-torchvision.
+torchvision. Images of one's own come from an ``.npz`` file.
 """
 
 import gzip
@@ -57,10 +57,12 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
 
     Parameters
     ----------
-    name : {"digits", "mnist"}
+    name : str
         ``digits``: scikit-learn's 1 797 images of 8 × 8, a fixed stratified
         split into 1 347 for training and 450 for testing. ``mnist``: 60 000
-        and 10 000 images of 28 × 28.
+        and 10 000 images of 28 × 28. Or an ``.npz`` file with arrays of these
+        names: ``x_train``, ``x_test``, images of any shape, in [0, 1] or as
+        whole grey levels up to 255; ``y_train``, ``y_test``, labels 0, 1, 2 …
     n_train : int, optional
         Only the first so many training images; all by default.
     root : path, optional
@@ -73,7 +75,7 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name, or arrays with other values.
     FileNotFoundError
         If MNIST is neither there nor can be downloaded.
 
@@ -82,13 +84,22 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     >>> load("digits", n_train=100).x_train.shape
     torch.Size([100, 64])
     """
-    if name not in NAMES:
-        raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}.")
-    x_train, y_train, x_test, y_test = _LOADERS[name](Path(root) if root else files.mnist())
+    if name not in NAMES and not name.endswith(".npz"):
+        raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}, and files named ….npz.")
+    root = Path(root) if root else files.mnist()
+    x_train, y_train, x_test, y_test = _LOADERS[name](root) if name in NAMES else _npz(name)
     assert n_train is None or 1 <= n_train <= len(x_train), f"{name} has 1 to {len(x_train)} training images"
-    x_train, x_test = (torch.tensor(x, dtype=torch.float32) for x in (x_train[:n_train], x_test))
-    y_train, y_test = (torch.tensor(y, dtype=torch.int64) for y in (y_train[:n_train], y_test))
-    return Dataset(name, x_train, y_train, x_test, y_test)
+    x = [np.asarray(images).reshape(len(images), -1) for images in (x_train[:n_train], x_test)]
+    x = [torch.tensor(i / 255 if i.dtype.kind in "iu" else i, dtype=torch.float32) for i in x]
+    y = [torch.tensor(np.asarray(labels), dtype=torch.int64) for labels in (y_train[:n_train], y_test)]
+    if not all(i.min() >= 0 and i.max() <= 1 and j.min() >= 0 for i, j in zip(x, y)):
+        raise ValueError(f"{name} needs pixels in [0, 1] or whole grey levels up to 255, labels from 0 on.")
+    return Dataset(name, x[0], y[0], x[1], y[1], int(max(y[0].max(), y[1].max())) + 1)
+
+
+def _npz(path: str):
+    with np.load(path) as file:
+        return [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
 
 
 def _digits(root: Path):

@@ -1,6 +1,7 @@
 """Protocols: searches over UBAL networks that train side by side, and the paper's own, by name."""
 
 import functools
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -91,7 +92,7 @@ class Protocol(Networks):
     Attributes
     ----------
     dataset : str
-        Name for `datasets.load`.
+        Name for `datasets.load`, or an ``.npz`` file.
     n_train : int or None
         Training images: the first so many; None for all.
     hidden : tuple of int
@@ -129,6 +130,8 @@ class Protocol(Networks):
         """What decides what a row holds, as plain values, sorted by name."""
         parts = ("dataset", "n_train", "hidden", "epochs", "batch_size", "learning_rate", "init_std", "seed")
         plain = {name: getattr(self, name) for name in parts} | {"space": spaces.plain(self.space)}
+        if self.dataset not in datasets.NAMES:  # wherever the file lies, and not if it changes
+            plain["dataset"] = hashlib.sha256(Path(self.dataset).read_bytes()).hexdigest()
         return json.loads(json.dumps(plain, sort_keys=True))
 
     def settings(self) -> dict:
@@ -219,7 +222,9 @@ def default() -> str:
 
 
 def get(name: str) -> Profile:
-    """The profile of a name: ``paper``, ``compact``, ``digits`` or ``ci``.
+    """The profile of a name: ``paper``, ``compact``, ``digits`` or ``ci``; or of a JSON file, as for `find`.
+
+    A file's profile is kept in the runs, and known by its name from then on.
 
     Raises
     ------
@@ -231,13 +236,39 @@ def get(name: str) -> Profile:
     >>> get("paper").protocol.hidden
     (1200,)
     """
-    if not isinstance(name, str) or name not in _PROFILES:
+    if isinstance(name, str) and name in _PROFILES:
+        return _PROFILES[name]
+    if str(name).endswith(".json"):
+        own, name = json.dumps(_settings(Path(name))), find(name).name
+        files.write(files.writable(files.runs(name)) / "profile.json", own)
+    kept = files.runs(str(name)) / "profile.json"
+    if not kept.is_file():
         raise ValueError(f"Unknown profile {name!r:.60}; there are {', '.join(NAMES)}.")
-    return _PROFILES[name]
+    return Profile(find(str(kept)), live=True)
+
+
+def _settings(path: Path) -> dict:
+    given = files.read_json(path)
+    if "base" not in given:
+        return given
+    base = get(given.pop("base")).protocol
+    space = hyperparameters.space(len(given.get("hidden", base.hidden)) + 2)
+    known = base.identity() | {"name": path.stem, "space": spaces.plain(space)}
+    known |= {"n_configurations": base.n_configurations, "chunk": base.chunk}
+    if "data" in given:
+        known |= {"dataset": str((path.parent / given.pop("data")).resolve()), "n_train": None}
+        datasets.load(known["dataset"])  # what is wrong with it is said before anything is trained
+    if unknown := {*given} - {*known}:
+        raise ValueError(f"{unknown.pop()} is none of {', '.join(known)}, data")
+    return known | given
 
 
 def find(name: str) -> Protocol:
     """The protocol of a profile's name, or the one that a JSON file of settings describes.
+
+    A file holds all settings, or the name of a profile as ``base`` and what
+    differs from it; ``data`` is an ``.npz`` file, from the JSON file's folder
+    on. The space follows from the number of hidden layers.
 
     Raises
     ------
@@ -249,7 +280,7 @@ def find(name: str) -> Protocol:
     if not name.endswith(".json"):
         return get(name).protocol
     try:
-        given = files.read_json(Path(name))
+        given = _settings(Path(name))
         known = {key: given[key] for key in ["name", *get("ci").protocol.identity()]}
         known |= {key: given[key] for key in ("n_configurations", "chunk") if key in given}
         space = spaces.from_plain(known["space"])
