@@ -45,11 +45,11 @@ def test_searching_twice_adds_to_what_is_there(runs, capsys):
     assert {"ubalkit", "python", "written", "seconds", "made_by", "space"} <= set(about)
 
 
-def test_the_old_calls_do_what_the_new_ones_do(tmp_path, capsys):
+def test_a_process_of_its_own_does_what_a_call_does(tmp_path, capsys):
     task, old, new = ["--profile", "ci", "--count", "2"], tmp_path / "old", tmp_path / "new"
 
-    def called_as_before(*arguments):
-        command = [sys.executable, "-m", "ubalkit.search", *map(str, arguments)]
+    def called_outside(*arguments):
+        command = [sys.executable, "-m", "ubalkit", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode, done.stdout
 
@@ -58,16 +58,16 @@ def test_the_old_calls_do_what_the_new_ones_do(tmp_path, capsys):
         return call(*arguments), capsys.readouterr().out
 
     # Seconds, the path and, of verify, the row picked differ.
-    one, other = called_as_before(*task, "--out", old), called("search", *task, "--out", new)
+    one, other = called_outside("search", *task, "--out", old), called("search", *task, "--out", new)
     assert one[0] == other[0] == 0
     assert [out.split(" in ")[0] for _, out in (one, other)] == ["2 configurations"] * 2
     assert (old / "observations.csv").read_bytes() == (new / "observations.csv").read_bytes()
 
-    one = called_as_before("--profile", "ci", "--verify", 1, "--out", old)
+    one = called_outside("verify", "--profile", "ci", "--rows", 1, "--out", old)
     other = called("verify", "--profile", "ci", "--rows", 1, "--out", new)
     assert [(code, out.count("True")) for code, out in (one, other)] == [(0, 2)] * 2
 
-    one = called_as_before("merge", old, *task, "--out", tmp_path / "old merged")
+    one = called_outside("merge", old, *task, "--out", tmp_path / "old merged")
     other = called("merge", new, *task, "--out", tmp_path / "new merged")
     merged = [(tmp_path / f"{name} merged" / "observations.csv").read_bytes() for name in ("old", "new")]
     assert one[0] == other[0] == 0 and merged[0] == merged[1] == (new / "observations.csv").read_bytes()

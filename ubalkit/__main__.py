@@ -1,25 +1,26 @@
-"""The command line: ``python -m ubalkit search | verify | merge | notebooks | own | texts``."""
+"""The command line: ``ubalkit explain | search | verify | merge | notebooks | texts``."""
 
 import argparse
+import json
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ubalkit import experiment, extra, files, observations, workers
+from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
 from ubalkit.paper import examples, notebooks, protocols, results
 
-#: Parameters of notebook 5 that ``own`` takes, besides the source.
-OWN = {
+#: Options of ``explain`` that `readers.read` takes by the same name.
+READ = {
     "metric": "column to explain; by default the one that the source names",
     "direction": "maximize or minimize; by default as the source or the metric's name says",
     "hyperparameters": "columns that were set, with commas between; by default found out",
     "status": "column with a word a trial; by default found out",
-    "space": "JSON file: a space of ConfigSpace, or ranges and choices by name",
-    "scale": "explain the log or the rank of the metric",
     "study_name": "study in an Optuna storage of several",
-    "name": "folder of the results in runs; own by default",
 }
 
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; what a user can mend ends in a sentence and the exit status 2."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    given.typed = sys.argv[1:] if arguments is None else arguments
     try:
         parser.exit(given.command(given) or 0)
     except KeyboardInterrupt as stopped:
@@ -36,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m ubalkit", description=__doc__)
+    parser = argparse.ArgumentParser("ubalkit", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(command, text, *, experiment=False, device=False):
-        one = commands.add_parser(command.__name__.strip("_"), help=text, description=text)
+    def add(command, text, *, experiment=False, device=False, **more):
+        one = commands.add_parser(command.__name__.strip("_"), help=text, description=text, **more)
         one.set_defaults(command=command)
         if experiment:
             known = f"{', '.join(protocols.NAMES)}, an example ({', '.join(examples.ALL)})"
@@ -50,6 +52,18 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--device", default="cpu", help="cpu or cuda")
         return one
 
+    one = add(_explain, "Explain a finished search, and write a report.", aliases=["own"])
+    one.add_argument("source", help="a table, an Optuna storage, a folder of Ray's")
+    for name, what in READ.items():
+        one.add_argument(f"--{name.replace('_', '-')}", default="", help=what)
+    one.add_argument(
+        "--space", type=Path, help="JSON file: a space of ConfigSpace, or ranges and choices by name"
+    )
+    one.add_argument(
+        "--scale", default="", choices=["", "log", "rank"], help="explain the log or rank of the metric"
+    )
+    out = "a page; or a folder, for the page, tables and figures"
+    one.add_argument("--out", type=Path, default=Path("report.html"), help=out)
     one = add(_search, "Evaluate configurations, and write the table of all that the folder holds.",
               experiment=True, device=True)  # fmt: skip
     one.add_argument("--first", type=int, default=0, help="index of the first configuration")
@@ -67,10 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     one = add(_notebooks, "Run the notebooks in order.")
     one.add_argument("--profile", help=f"one of {', '.join(protocols.NAMES)}; the best recorded by default")
     one.add_argument("--publish", action="store_true", help="copy the figures into figures/")
-    one = add(_own, "Explain trials of one's own, and write a report.")
-    one.add_argument("source", help="a table, an Optuna storage or a folder of Ray's")
-    for name, what in OWN.items():
-        one.add_argument(f"--{name.replace('_', '-')}", help=what)
     add(_texts, "Write the published results into README, docs and the notebooks' texts.")
     return parser
 
@@ -144,14 +154,27 @@ def _notebooks(given: argparse.Namespace) -> None:
     notebooks.everything(protocols.get(given.profile or protocols.default()).name, published=given.publish)
 
 
-def _own(given: argparse.Namespace) -> None:
-    chosen = {"name": "own"} | {n: value for n in OWN if (value := getattr(given, n)) is not None}
-    if "space" in chosen:
-        chosen["space"] = Path(chosen["space"]).read_text(encoding="utf-8")
-    # Notebooks run in a folder of their own.
-    kind, mark, path = given.source.rpartition("sqlite:///")
-    source = given.source if "://" in given.source and not mark else f"{kind}{mark}{Path(path).resolve()}"
-    print(*notebooks.own(source=source, progress=True, **chosen), sep="\n")
+def _explain(given: argparse.Namespace) -> int:
+    from ubalkit import explanation, readers, report
+
+    told = {name: getattr(given, name) for name in READ}
+    told["hyperparameters"] = [name.strip() for name in given.hyperparameters.split(",") if name.strip()]
+    if given.space:
+        told["space"] = spaces.from_words(json.loads(given.space.read_text(encoding="utf-8")))
+    trials = readers.read(given.source, **told)
+    is_page, made = given.out.suffix == ".html", f"ubalkit {shlex.join(given.typed)}"
+    path = given.out if is_page else files.writable(given.out) / "report.html"
+    try:
+        explained = explanation.explain(trials, scale=given.scale, progress=True)
+    except ValueError as refused:
+        path.write_text(report.refusal(trials, trials.metric, str(refused), made=made), encoding="utf-8")
+        print(f"{refused}\nThe trials are in {path}.")
+        return 1
+    if not is_page:
+        explained.save(given.out)
+    path.write_text(explained.html(made=made), encoding="utf-8")
+    print(*explained.report, f"Open {path}.", sep="\n")
+    return 0
 
 
 def _texts(given: argparse.Namespace) -> None:

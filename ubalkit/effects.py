@@ -33,8 +33,8 @@ from ubalkit.shapley import Attribution
 #: of one and two hyperparameters, and the rest as one remainder.
 MOST = 12
 
-# Random orders of the hyperparameters behind the Shapley values of what is left out.
-_N_ORDERS = 32
+#: Random orders of the hyperparameters behind the Shapley values of what is left out.
+N_ORDERS = 32
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,7 @@ def decompose(
     largest = d if d <= MOST else 2
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
     random = table is not None
-    n_orders = _N_ORDERS if largest < d else 0
+    n_orders = N_ORDERS if largest < d else 0
     if table is None:
         n_sets = len(sets) + n_orders * (d + 1)
         n_points = n_points or min(max(2**18 >> (n_sets - 1).bit_length(), 128), 1024)
@@ -382,7 +382,7 @@ def decompose(
     backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
 
     def of_member(k):
-        orders = _orders(d, n_orders, [seed, k])
+        orders = random_orders(d, n_orders, [seed, k])
         firsts = [tuple(order[:size]) for order in orders for size in range(d + 1)]
         game = _game(ensemble.space, ensemble.members[k], unit, backgrounds[k], [*sets, *firsts])
         effects = (game[:, : len(sets)] @ torch.as_tensor(_moebius(sets)).T).numpy()
@@ -397,7 +397,7 @@ def decompose(
     return Decomposition(ensemble, table, names, unit, subsets, *split, random)
 
 
-def _orders(d: int, n: int, seed) -> np.ndarray:
+def random_orders(d: int, n: int, seed) -> np.ndarray:
     """Random orders of d hyperparameters, each with its reverse, for their errors partly cancel."""
     half = np.random.default_rng(seed).permuted(np.tile(np.arange(d), (n // 2, 1)), axis=1)
     return np.concatenate([half, half[:, ::-1]])

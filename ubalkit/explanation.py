@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ubalkit.advice import Recommendation
 from ubalkit.effects import Decomposition
 from ubalkit.metamodel import Ensemble, Trust
 from ubalkit.observations import Trials
+from ubalkit.report import page
 from ubalkit.shapley import Attribution
 
 #: Advice is given on what at least this share of the resamples agree in.
@@ -25,7 +27,7 @@ SURE = 0.9
 _N_POINTS = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """What trials say about one metric; `explain` makes it.
 
@@ -63,6 +65,20 @@ class Explanation:
     decomposition: Decomposition
     shap: Attribution
     recommendation: Recommendation
+
+    def __repr__(self):
+        first = ", ".join(self.table.index[:3])
+        return f"<Explanation of {len(self.trials.usable)} trials; {self.trust}; most important: {first}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how far to believe it, what to do, Fig. 3."""
+        drawn = figures.inline(self.figure(), f"SHAP values of {self.trust.metric} along each hyperparameter")
+        shown = self.table[["importance", "low", "high", "action", "where"]]
+        return f"<p><b>{escape(str(self.trust))}</b></p>{shown.to_html(float_format='{:.3g}'.format)}{drawn}"
+
+    def html(self, *, made: str = "") -> str:
+        """The report, one page for a browser that can be asked; see `ubalkit.report.page`."""
+        return page(self, made=made)
 
     @property
     def trust(self) -> Trust:
@@ -172,9 +188,10 @@ class Explanation:
         Parameters
         ----------
         folder : Path or str
-            Where to: the importances go to ``importance.csv``, the space to
-            search next, as ConfigSpace reads it, to ``space.json``, and both
-            figures to the folder ``figures`` in it.
+            Where to: the report goes to ``report.html``, the importances to
+            ``importance.csv``, the space to search next, as ConfigSpace reads
+            it, to ``space.json``, and both figures to the folder ``figures`` in
+            it.
 
         Returns
         -------
@@ -183,6 +200,7 @@ class Explanation:
         """
         folder = Path(folder)
         drawn = files.writable(folder / "figures")
+        (folder / "report.html").write_text(self.html(), encoding="utf-8")
         self.table.to_csv(folder / "importance.csv")
         text = json.dumps(spaces.plain(self.space), indent=1, default=str)
         (folder / "space.json").write_text(text + "\n", encoding="utf-8")
@@ -192,7 +210,7 @@ class Explanation:
 
 
 def explain(
-    trials: Trials,
+    trials,
     metric: str | None = None,
     *,
     scale: str = "",
@@ -204,9 +222,9 @@ def explain(
 
     Parameters
     ----------
-    trials : Trials
-        What a reader of `ubalkit.readers`, `observations.read` or
-        `experiment.run` gives.
+    trials : Trials, DataFrame, str, Path, Optuna study, ...
+        What `observations.read` or `experiment.run` gives, or anything that
+        `readers.read` takes: a table, a study, the path of a file.
     metric : str, optional
         What to explain; the trials' first metric by default.
     scale : "log" or "rank", optional
@@ -240,6 +258,10 @@ def explain(
     >>> explained.trust.verdict, explained.table.index[0]
     ('good', 'x')
     """
+    if not isinstance(trials, Trials):
+        from ubalkit import readers
+
+        trials = readers.read(trials, metric or "")
     own = trials.named(metric)
     trials = trials.on_scale(scale, own) if scale else trials
     metric = trials.metric if scale else own

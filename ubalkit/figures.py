@@ -17,13 +17,16 @@ Fig. 3 for these trials, then its scatter explained, then what the strongest pai
 >>> figure = surfaces(found.decomposition, n_pairs=1)
 """
 
+import base64
 import contextlib
 import functools
+import io
 import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -166,7 +169,7 @@ def colors(metrics: Iterable[str]) -> dict[str, str]:
     return {m: _labels.colors.get(m, PALETTE[k % len(PALETTE)]) for k, m in enumerate(metrics)}
 
 
-def _ticks(hp) -> tuple[Sequence, list[str]]:
+def ticks(hp) -> tuple[Sequence, list[str]]:
     """Values to mark along the axis of a hyperparameter of ConfigSpace, and their labels."""
     if not spaces.is_number(hp):
         # More than eight would overlap.
@@ -183,7 +186,7 @@ def _ticks(hp) -> tuple[Sequence, list[str]]:
 
 def along(ax, space: ConfigurationSpace, name: str, axis: str = "x") -> None:
     """Make an axis that shows unit-cube coordinates say the values of a hyperparameter, and its name."""
-    values, labels = _ticks(space[name])
+    values, labels = ticks(space[name])
     # Written out, small and large labels of neighbouring panels run into each other.
     powers = {t: f"$10^{{{round(np.log10(float(t)))}}}$" for t in labels if _POWER.fullmatch(t)}
     shown = [powers.get(t, t) for t in labels]
@@ -522,3 +525,12 @@ def save(figure, folder: Path, name: str, *, close: bool = False) -> Path:
     if close:
         plt.close(figure)
     return folder / f"{name}.png"
+
+
+def inline(figure, words: str) -> str:
+    """A figure as an element of HTML that needs no file, with its alternative text; the figure is closed."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    plt.close(figure)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{escape(words)}" src="data:image/png;base64,{data}">'

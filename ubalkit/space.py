@@ -265,15 +265,23 @@ def encoded(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
     >>> encoded(space, np.array([[0.1, 0.3], [0.9, 0.3]])).round(2).tolist()
     [[0.74, 0.38, 0.38, 0.3], [0.38, 0.38, 0.74, 0.3]]
     """
-    columns = []
-    for name, u in zip(varied(space), settled(space, unit).T):
-        n = _width(space[name])
-        if n == 1:
-            columns.append(u[:, None])
-        else:
-            is_value = _place(space[name], u)[:, None] == np.arange(n)
-            columns.append(0.5 + (is_value - 1 / n) * (n / (n - 1) / 12) ** 0.5)
-    return np.concatenate(columns, axis=1)
+    coordinates = zip(varied(space), settled(space, unit).T)
+    return np.concatenate([columns(space[name], u) for name, u in coordinates], axis=1)
+
+
+def columns(hp, unit: np.ndarray) -> np.ndarray:
+    """The columns of one hyperparameter in `encoded`, of shape (n, 1) or (n, n_choices).
+
+    Examples
+    --------
+    >>> columns(ConfigurationSpace({"rate": (0.0, 1.0)})["rate"], np.array([0.1, 0.9])).tolist()
+    [[0.1], [0.9]]
+    """
+    n = _width(hp)
+    if n == 1:
+        return unit[:, None]
+    is_value = _place(hp, unit)[:, None] == np.arange(n)
+    return 0.5 + (is_value - 1 / n) * (n / (n - 1) / 12) ** 0.5
 
 
 def inputs(space: ConfigurationSpace) -> np.ndarray:
@@ -329,17 +337,38 @@ def bound(space: ConfigurationSpace) -> set[str]:
     return parents | {side.name for side in sides if side is not None}
 
 
-def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Configurations as ConfigSpace's own vectors, (n_hyperparameters, n), and where each name is active.
+def holds(space: ConfigurationSpace, clause, unit: np.ndarray) -> np.ndarray:
+    """Tell where a condition, or a forbidden clause, would be met if all were active, (n,).
 
-    Only those are filled in that conditions or forbidden clauses ask for.
+    Examples
+    --------
+    >>> from ConfigSpace import ForbiddenEqualsClause
+    >>> space = ConfigurationSpace({"kind": ["adam", "sgd"]})
+    >>> space.add(ForbiddenEqualsClause(space["kind"], "sgd"))
+    >>> holds(space, space.forbidden_clauses[0], np.array([[0.1], [0.9]])).tolist()
+    [False, True]
     """
-    vectors, on, needed = np.zeros((len(space), len(unit))), {}, bound(space)
+    meets = getattr(clause, "satisfied_by_vector_array", None) or clause.is_forbidden_vector_array
+    return meets(_filled(space, unit))
+
+
+def _filled(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
+    """Configurations as ConfigSpace's own vectors, (n_hyperparameters, n), as if all were active.
+
+    Only what conditions or forbidden clauses ask for is filled in.
+    """
+    vectors, needed = np.zeros((len(space), len(unit))), bound(space)
     for name, u in zip(varied(space), np.asarray(unit, dtype=float).T):
         hp = space[name]
         if name in needed:
             place = hp.to_vector(_to_value(hp, u)) if is_number(hp) else _place(hp, u)
             vectors[space.index_of[name]] = place
+    return vectors
+
+
+def _vectors(space: ConfigurationSpace, unit: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The same with NaN for what is not active, and where each name is active."""
+    vectors, on = _filled(space, unit), {}
     for name in space:  # parents first
         on[name] = np.ones(len(unit), bool)
         for condition in space.parent_conditions_of[name]:
@@ -506,6 +535,21 @@ def from_plain(plain: Mapping) -> ConfigurationSpace:
         return ConfigurationSpace.from_serialized_dict(copy.deepcopy(dict(plain)))
     except Exception as error:  # whatever the library stumbles over
         raise ValueError(f"This describes no space of hyperparameters ({error!r:.200}).") from error
+
+
+def from_words(said: Mapping) -> ConfigurationSpace | dict:
+    """A space as a person writes it in JSON: ConfigSpace's own form, or ranges and choices by name.
+
+    Examples
+    --------
+    >>> from_words({"rate": [1e-5, 1, "log"], "kind": {"choices": ["a", "b"]}})
+    {'rate': (1e-05, 1, 'log'), 'kind': ['a', 'b']}
+    """
+    if "hyperparameters" in said:
+        return from_plain(said)
+    return {
+        name: what["choices"] if isinstance(what, Mapping) else tuple(what) for name, what in said.items()
+    }
 
 
 def describe(space: ConfigurationSpace) -> pd.Series:

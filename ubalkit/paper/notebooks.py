@@ -125,22 +125,13 @@ def meet(**parameters) -> Path:
     return _execute(source, given, files.writable(files.runs("ubal") / "notebooks"))
 
 
-def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
-    """Explain trials of one's own: execute notebook 5, and make a report of it.
+def own(**parameters) -> Path:
+    """Execute notebook 5, by default for the recorded search of a support vector machine; the executed copy.
 
     Parameters
     ----------
-    progress : bool
-        Whether papermill shows a bar over the cells.
     **parameters
-        Of the notebook: ``source``, ``metric``, ``direction``, ``name`` and so
-        on; by default the recorded search of a support vector machine.
-
-    Returns
-    -------
-    notebook, report : Path
-        The executed copy; and the same as HTML without code, figures within,
-        in one file that can be mailed.
+        Of the notebook: ``source``, ``metric``, ``direction``, ``name`` and so on.
 
     Raises
     ------
@@ -150,18 +141,12 @@ def own(*, progress: bool = False, **parameters) -> tuple[Path, Path]:
     NotebookError
         If a cell raises; its last line says why.
     """
-    from nbconvert import HTMLExporter
-
     source, given = _checked(OWN, parameters)
     runs = files.runs(given.get("name", "svm"))
     # Of an earlier search, which they would be taken for results of this one.
     for old in (path for pattern in _LEFT for path in runs.glob(pattern)):
         old.unlink()
-    executed = _execute(source, given, files.writable(runs / "notebooks"), progress)
-    html, _ = HTMLExporter(exclude_input=True, exclude_output_prompt=True).from_filename(str(executed))
-    report = runs / "report.html"
-    report.write_text(html, encoding="utf-8")
-    return executed, report
+    return _execute(source, given, files.writable(runs / "notebooks"))
 
 
 class NotebookError(ValueError):
@@ -182,13 +167,13 @@ def _checked(name: str, given: Mapping) -> tuple[Path, Mapping]:
     return source, given
 
 
-def _execute(source: Path, given: Mapping, folder: Path, progress: bool = False) -> Path:
+def _execute(source: Path, given: Mapping, folder: Path) -> Path:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     start = time.perf_counter()
     target = folder / source.name
-    settings = {"cwd": str(files.notebooks()), "progress_bar": progress}
+    settings = {"cwd": str(files.notebooks()), "progress_bar": False}
     try:
         papermill.execute_notebook(str(source), str(target), given, **settings)
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
