@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +48,19 @@ def test_n_train_takes_the_first_images():
 def test_an_unknown_data_set_is_named_beside_those_there_are():
     with pytest.raises(ValueError, match=r"^Unknown data set 'cifar'; there are digits, mnist\.$"):
         datasets.load("cifar")
+
+
+def test_images_of_ones_own_come_from_a_file(tmp_path):
+    x, y = np.arange(48, dtype=np.uint8).reshape(12, 2, 2), np.arange(12) % 3
+    arrays = {"x_train": x[:9], "y_train": y[:9], "x_test": x[9:] / 255, "y_test": y[9:]}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    mine = datasets.load(str(tmp_path / "mine.npz"), n_train=6)
+    assert (mine.x_train.shape, mine.n_classes) == ((6, 4), 3)
+    np.testing.assert_allclose(mine.x_train.numpy(), x[:6].reshape(6, 4) / 255, rtol=1e-6)
+    np.testing.assert_allclose(mine.x_test.numpy(), x[9:].reshape(3, 4) / 255, rtol=1e-6)
+    np.savez(tmp_path / "mine.npz", **arrays | {"x_test": x[9:] / 2})
+    with pytest.raises(ValueError, match=r"mine.npz needs pixels in \[0, 1\]"):
+        datasets.load(str(tmp_path / "mine.npz"))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Float, Integer
 
@@ -130,3 +131,27 @@ def test_the_fingerprint_tells_similar_spaces_apart(one, other):
 
 def test_the_default_profile_is_the_papers_own():
     assert protocols.default() == "paper"
+
+
+def test_a_file_says_what_differs_from_a_profile_and_is_known_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path / "runs"))
+    x, y = np.random.default_rng(0).random((40, 3, 3)), np.arange(40) % 4
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"base": "ci", "hidden": [6, 5], "data": "mine.npz", "epochs": 1}))
+    mine = protocols.get(str(file))
+    assert (mine.name, mine.live, mine.protocol.layers) == ("mine", True, [9, 6, 5, 4])
+    assert (mine.protocol.epochs, mine.protocol.batch_size, len(mine.protocol.space)) == (1, 8, 10)
+    assert mine.protocol.evaluate([0])["status"].tolist() == ["ok"]
+    before = mine.protocol.fingerprint
+    assert protocols.get("mine") == mine and protocols.find("mine").fingerprint == before
+    # Of other images the rows are others.
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y[::-1])
+    assert protocols.find("mine").fingerprint != before
+
+
+def test_a_misspelt_setting_is_named(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"base": "digits", "hiden": [50]}')
+    with pytest.raises(ValueError, match="hiden is none of batch_size"):
+        protocols.find(str(file))

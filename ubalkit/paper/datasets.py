@@ -84,8 +84,8 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
     >>> load("digits", n_train=100).x_train.shape
     torch.Size([100, 64])
     """
-    if name not in NAMES and not name.endswith(".npz"):
-        raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}, and files named ….npz.")
+    if name not in NAMES and not str(name).endswith(".npz"):
+        raise ValueError(f"Unknown data set {name!r}; there are {', '.join(NAMES)}.")
     root = Path(root) if root else files.mnist()
     x_train, y_train, x_test, y_test = _LOADERS[name](root) if name in NAMES else _npz(name)
     assert n_train is None or 1 <= n_train <= len(x_train), f"{name} has 1 to {len(x_train)} training images"
