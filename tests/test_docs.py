@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 
+import doors
 import pytest
 import yaml
 
@@ -100,3 +102,10 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, monke
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModuleNotFoundError, match=rf'{package} is missing; .*"ubalkit\[{extra}\]" brings it'):
         ubalkit.extra(package)
+
+
+def test_from_an_installed_wheel_to_a_report_that_a_browser_reads(tmp_path):
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        pytest.skip("Chromium is not installed")
+    doors.study(tmp_path, fresh=False)
