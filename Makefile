@@ -48,7 +48,7 @@ lab: $(READY)  ## the notebooks, interactively
 	$(BIN)/jupyter lab notebooks
 
 docs: $(READY)  ## the pages of docs/, a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "Open runs/site/index.html"
 
 doors: $(READY)  ## three new users with a stopwatch, each in a fresh environment
