@@ -50,13 +50,13 @@ def paper(folder):
     call("git", "clone", "--quiet", HOME, clone, cwd=folder)
     for figure in (fig3 := clone / "figures" / "fig3_paper.png"), fig3.with_suffix(".pdf"):
         figure.unlink()
-    with clock("make reproduce: every figure"), clock("make reproduce: Fig. 3"):
-        running = subprocess.Popen(["make", "reproduce"], cwd=clone, stdout=subprocess.DEVNULL)
-        while not fig3.is_file():
-            assert running.poll() is None, "make reproduce ended without Fig. 3"
-            time.sleep(1)
-        # The outer clock stops when the command has ended.
-    assert running.wait() == 0
+    with clock("make reproduce: every figure"):
+        with clock("make reproduce: Fig. 3"):
+            running = subprocess.Popen(["make", "reproduce"], cwd=clone, stdout=subprocess.DEVNULL)
+            while not fig3.is_file():
+                assert running.poll() is None, "make reproduce ended without Fig. 3"
+                time.sleep(1)
+        assert running.wait() == 0
 
 
 def wheel(folder):
