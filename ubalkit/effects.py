@@ -376,9 +376,8 @@ def decompose(
     random = table is not None
     n_orders = N_ORDERS if largest < d else 0
     if table is None:
-        n_sets = len(sets) + n_orders * (d + 1)
-        n_points = n_points or min(max(2**18 >> (n_sets - 1).bit_length(), 128), 1024)
-        table = spaces.from_unit(ensemble.space, spaces.spread(ensemble.space, n_points, seed))
+        points = spaces.spread(ensemble.space, n_points or affordable(d), seed)
+        table = spaces.from_unit(ensemble.space, points)
     unit = spaces.to_unit(ensemble.space, table)
     backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
 
@@ -396,6 +395,18 @@ def decompose(
     subsets, predictions = [tuple(names[i] for i in s) for s in sets[1:]], ensemble.predict_unit(unit)
     split = (effects[:, :, 1:], effects[:, 0, 0], predictions, higher)
     return Decomposition(ensemble, table, names, unit, subsets, *split, random)
+
+
+def affordable(d: int) -> int:
+    """How many points of d hyperparameters are decomposed in about the same time, 128 to 1024.
+
+    Examples
+    --------
+    >>> affordable(7), affordable(10), affordable(60)
+    (1024, 256, 128)
+    """
+    n_sets = 2**d if d <= MOST else 1 + d * (d + 1) // 2 + N_ORDERS * (d + 1)
+    return min(max(2**18 >> (n_sets - 1).bit_length(), 128), 1024)
 
 
 def random_orders(d: int, n: int, seed) -> np.ndarray:
