@@ -6,7 +6,7 @@ sum f(x) = Σ_S m_S(x_S) over all sets S of hyperparameters, in which m_S is wha
 S does jointly beyond what its parts do. With the game v(S) = mean over
 background points b of f(x on S, b elsewhere), the m_S are its Möbius transform
 (Grabisch and Roubens, 1999). All else follows from them: SHAP values
-φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices, and shapiq's interaction indices.
+φ_i = Σ_{S∋i} m_S / |S|, and Sobol' indices.
 
 The own effect m_i depends on x_i alone. So where SHAP values are drawn along a
 hyperparameter, all vertical scatter is interaction; here it gets its name.
@@ -275,34 +275,6 @@ class Decomposition:
             both = [pd.DataFrame(found.columns("value")) for found in (sizes, causes)]
             frames[name] = pd.concat(both).set_axis(index)
         return pd.concat(frames, names=["hyperparameter"])
-
-    def interaction_values(self, row: int, *, index: str = "k-SII", order: int = 2):
-        """Interaction indices of one configuration, for shapiq's plots.
-
-        Parameters
-        ----------
-        row : int
-            Position of the configuration.
-        index : str
-            Which index: ``k-SII``, ``SII``, ``FSII``, ``STII`` or another one
-            that shapiq converts Möbius coefficients to (Bordt and von Luxburg,
-            2023; Tsai et al., 2023).
-        order : int
-            Largest number of hyperparameters in a set.
-
-        Returns
-        -------
-        shapiq.InteractionValues
-        """
-        import shapiq
-
-        assert self.complete, "interaction indices need the effects of all sets"
-        values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
-        d, base = len(self.names), float(values[0])
-        settings = {"index": "Moebius", "n_players": d, "min_order": 0, "max_order": d, "estimated": False}
-        # Where nothing names the sets, shapiq takes them in the order in which they are here.
-        moebius = shapiq.InteractionValues(values, baseline_value=base, **settings)
-        return shapiq.game_theory.MoebiusConverter(moebius)(index=index, order=order)
 
 
 def decompose(
