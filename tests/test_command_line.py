@@ -1,11 +1,12 @@
-"""The command line: searches, checks and merges, by today's calls and by the old ones."""
+"""The command line: searches, checks, merges and explains."""
 
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
+import numpy as np
+import optuna
+import pandas as pd
 import pytest
 import torch
 from helpers import assert_same, chunk_files
@@ -13,7 +14,7 @@ from helpers import assert_same, chunk_files
 from ubalkit import experiment, observations
 from ubalkit.__main__ import main
 from ubalkit.observations import Trials
-from ubalkit.paper import notebooks, protocols
+from ubalkit.paper import protocols
 
 CI = protocols.get("ci").protocol
 TINY = replace(CI, name="tiny", n_train=100, epochs=1, hidden=(8,), n_configurations=10)
@@ -45,34 +46,6 @@ def test_searching_twice_adds_to_what_is_there(runs, capsys):
     assert {"ubalkit", "python", "written", "seconds", "made_by", "space"} <= set(about)
 
 
-def test_a_process_of_its_own_does_what_a_call_does(tmp_path, capsys):
-    task, old, new = ["--profile", "ci", "--count", "2"], tmp_path / "old", tmp_path / "new"
-
-    def called_outside(*arguments):
-        command = [sys.executable, "-m", "ubalkit", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return done.returncode, done.stdout
-
-    def called(*arguments):
-        capsys.readouterr()
-        return call(*arguments), capsys.readouterr().out
-
-    # Seconds, the path and, of verify, the row picked differ.
-    one, other = called_outside("search", *task, "--out", old), called("search", *task, "--out", new)
-    assert one[0] == other[0] == 0
-    assert [out.split(" in ")[0] for _, out in (one, other)] == ["2 configurations"] * 2
-    assert (old / "observations.csv").read_bytes() == (new / "observations.csv").read_bytes()
-
-    one = called_outside("verify", "--profile", "ci", "--rows", 1, "--out", old)
-    other = called("verify", "--profile", "ci", "--rows", 1, "--out", new)
-    assert [(code, out.count("True")) for code, out in (one, other)] == [(0, 2)] * 2
-
-    one = called_outside("merge", old, *task, "--out", tmp_path / "old merged")
-    other = called("merge", new, *task, "--out", tmp_path / "new merged")
-    merged = [(tmp_path / f"{name} merged" / "observations.csv").read_bytes() for name in ("old", "new")]
-    assert one[0] == other[0] == 0 and merged[0] == merged[1] == (new / "observations.csv").read_bytes()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,7 +57,7 @@ def test_a_process_of_its_own_does_what_a_call_does(tmp_path, capsys):
         ("search --profile empty.json", r"empty\.json holds no settings of a protocol: 'name'\n"),
         ("merge nowhere --profile ci", r"No chunk files in nowhere\.\n"),
         ("verify --profile ci --out nowhere", "There are no observations at nowhere.*\n"),
-        ("own nothing.csv --metric loss", r"There is no table of trials at .*nothing\.csv.*\n"),
+        ("explain nothing.csv --metric loss", r"There is no table of trials at .*nothing\.csv.*\n"),
         ("notebooks --profile tiny", "Unknown profile 'tiny'; there are paper, compact, digits, ci.\n"),
     ],
 )
@@ -178,23 +151,51 @@ def test_a_table_that_came_without_its_chunks_is_extended_and_merged(tmp_path, c
     assert merged.about["made_by"] == longer.about["made_by"]
 
 
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("sqlite:///study.db", "sqlite:///{here}/study.db"),
-        ("study.db", "{here}/study.db"),
-        ("journal.log", "{here}/journal.log"),
-        ("postgresql://host/studies", "postgresql://host/studies"),
-    ],
-)
-def test_what_is_given_to_explain_is_found_from_the_folder_of_the_call(source, found, tmp_path, monkeypatch):
-    # Notebooks run in a folder of their own.
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A folder with a table of trials, from which the command line is called."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "space.json").write_text('{"rate": [0.1, 1]}')
-    seen = {}
-    monkeypatch.setattr(notebooks, "own", lambda progress, **given: seen.update(given) or ())
-    with pytest.raises(SystemExit):
-        main(["own", source, "--hyperparameters", "rate,width", "--scale", "log", "--space", "space.json"])
-    assert seen.pop("source") == found.format(here=tmp_path)
-    told = {"hyperparameters": "rate,width", "scale": "log", "space": '{"rate": [0.1, 1]}', "name": "own"}
-    assert seen == told
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"rate": rng.random(60), "width": rng.random(60), "seed_of": rng.random(60)})
+    frame.assign(loss=10 ** (3 * frame["rate"])).to_csv("trials.csv", index=False)
+    (tmp_path / "space.json").write_text('{"rate": [0, 2]}')
+    return tmp_path
+
+
+def test_a_table_becomes_a_page_in_the_folder_of_the_call(table, capsys):
+    told = ["--metric", "loss", "--hyperparameters", "rate, width", "--scale", "log", "--space", "space.json"]
+    assert call("explain", "trials.csv", *told) == 0
+    said, html = capsys.readouterr().out, (table / "report.html").read_text("utf-8")
+    assert "rate is first" in said and said.rstrip().endswith("Open report.html.")
+    assert "What decides log10 loss" in html and "[0, 2]" in html and "2 hyperparameters" in html
+    assert "--hyperparameters &#39;rate, width&#39;" in html
+    assert call("explain", "trials.csv", "--metric", "loss", "--out", "all") == 0
+    assert {path.name for path in (table / "all").iterdir()} >= {
+        "report.html",
+        "importance.csv",
+        "space.json",
+    }
+
+
+def test_trials_that_say_nothing_become_a_page_that_says_why(table, capsys):
+    frame = pd.read_csv("trials.csv")
+    frame.assign(loss=np.random.default_rng(1).random(60)).to_csv("noise.csv", index=False)
+    assert call("explain", "noise.csv", "--metric", "loss", "--out", "no.html") == 1
+    assert "held-out R²" in capsys.readouterr().out
+    html = (table / "no.html").read_text("utf-8")
+    assert "held-out R²" in html and "Do this" not in html and "The best 10 trials" in html
+
+
+@pytest.mark.parametrize("source", ["sqlite:///study.db", "study.db", "journal.log"])
+def test_storages_are_found_from_the_folder_of_the_call(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if source == "journal.log":
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(source))
+    else:
+        storage = "sqlite:///study.db"
+    study = optuna.create_study(storage=storage, direction="minimize")
+    for rate in np.linspace(0, 1, 40):
+        kept = {"rate": optuna.distributions.FloatDistribution(0, 1)}
+        study.add_trial(optuna.trial.create_trial(params={"rate": rate}, distributions=kept, value=rate))
+    assert call("explain", source) == 0
+    assert "rate is first" in capsys.readouterr().out and (tmp_path / "report.html").is_file()

@@ -250,20 +250,12 @@ def mean_game(each_game, row):
     return play
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-@pytest.mark.parametrize("index", ["k-SII", "SII", "FSII", "STII"])
-def test_interaction_indices_are_those_of_shapiq(decomposed, each_game, index, order):
+def test_effects_are_the_moebius_coefficients_of_shapiq(decomposed, each_game):
     shapiq = pytest.importorskip("shapiq")
     for row in (0, 7):
-        expected = shapiq.ExactComputer(mean_game(each_game, row), 4)(index, order)
-        found = decomposed.interaction_values(row, index=index, order=order)
-        assert isinstance(found, shapiq.InteractionValues)
-        assert (found.max_order, found.n_players) == (order, 4)
-        # Of order 1 all of them are SHAP values, and shapiq calls some so.
-        assert found.index in ((index,) if order > 1 else (index, "SV"))
-        for s in all_sets(4)[1:]:
-            if len(s) <= order:
-                assert found[s] == pytest.approx(expected[s], abs=1e-10), s
+        expected = shapiq.ExactComputer(mean_game(each_game, row), 4)("Moebius", 4)
+        for s, effects_of_set in zip(all_sets(4)[1:], decomposed.components.values()):
+            assert effects_of_set[row] == pytest.approx(expected[s], abs=1e-10), s
 
 
 def test_a_hyperparameter_that_does_nothing_is_in_no_component():

@@ -7,7 +7,6 @@ import nbformat
 import pytest
 
 from ubalkit import files
-from ubalkit.__main__ import main
 from ubalkit.paper import notebooks, protocols
 
 
@@ -141,24 +140,20 @@ def own_of(cell, home, monkeypatch):
     for old in ("report.html", "importance.csv", "space_optuna.json", "figures/fig3.png", "chunks/kept.json"):
         (home / "runs" / "own" / old).parent.mkdir(parents=True, exist_ok=True)
         (home / "runs" / "own" / old).write_text("of an earlier search")
-    with pytest.raises(SystemExit) as ended:
-        main(["own", "trials.csv"])
-    assert ended.value.code == 2
-    return home / "runs" / "own"
+    with pytest.raises(notebooks.NotebookError) as ended:
+        notebooks.own(source="trials.csv", name="own")
+    return home / "runs" / "own", str(ended.value)
 
 
-def test_a_killed_kernel_is_one_sentence_that_says_where_what_ran_is(tmp_path, monkeypatch, capsys):
-    left = own_of("import os\nos.kill(os.getpid(), 9)", tmp_path, monkeypatch)
+def test_a_killed_kernel_is_one_sentence_that_says_where_what_ran_is(tmp_path, monkeypatch):
+    left, said = own_of("import os\nos.kill(os.getpid(), 9)", tmp_path, monkeypatch)
     executed = left / "notebooks" / f"{notebooks.OWN}.ipynb"
-    said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said == f"The kernel died in notebook 5, out of memory perhaps; what ran is in {executed}."
     assert nbformat.read(executed, as_version=4).cells
 
 
-def test_what_an_earlier_search_left_is_not_taken_for_results_of_one_that_is_refused(
-    tmp_path, monkeypatch, capsys
-):
-    left = own_of('raise ValueError("There is nothing to explain.")', tmp_path, monkeypatch)
-    assert capsys.readouterr().err.strip().splitlines()[-1] == "There is nothing to explain."
+def test_what_an_earlier_search_left_is_not_taken_for_results_of_one_that_is_refused(tmp_path, monkeypatch):
+    left, said = own_of('raise ValueError("There is nothing to explain.")', tmp_path, monkeypatch)
+    assert said == "There is nothing to explain."
     kept = {path.relative_to(left).as_posix() for path in left.rglob("*") if path.is_file()}
     assert kept == {f"notebooks/{notebooks.OWN}.ipynb", "chunks/kept.json"}

@@ -14,7 +14,7 @@ _HOME = {
 }
 
 #: What brings each package that the core of this one does without.
-_EXTRAS = {"distributed": "cluster", "optuna": "optuna", "shap": "shap", "shapiq": "shap"}
+_EXTRAS = {"distributed": "cluster", "optuna": "optuna", "shap": "shap"}
 _EXTRAS |= dict.fromkeys(("nbformat", "papermill", "torchvision"), "notebooks")
 
 __all__ = ["UBAL", "Experiment", "Trials", "__version__", "explain", "extra", "run"]

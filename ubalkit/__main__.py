@@ -165,7 +165,7 @@ def _explain(given: argparse.Namespace) -> int:
     is_page, made = given.out.suffix == ".html", f"ubalkit {shlex.join(given.typed)}"
     path = given.out if is_page else files.writable(given.out) / "report.html"
     try:
-        explained = explanation.explain(trials, scale=given.scale, progress=True)
+        explained = explanation.explain(trials, scale=given.scale)
     except ValueError as refused:
         path.write_text(report.refusal(trials, trials.metric, str(refused), made=made), encoding="utf-8")
         print(f"{refused}\nThe trials are in {path}.")

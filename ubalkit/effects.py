@@ -6,7 +6,7 @@ sum f(x) = Σ_S m_S(x_S) over all sets S of hyperparameters, in which m_S is wha
 S does jointly beyond what its parts do. With the game v(S) = mean over
 background points b of f(x on S, b elsewhere), the m_S are its Möbius transform
 (Grabisch and Roubens, 1999). All else follows from them: SHAP values
-φ_i = Σ_{S∋i} m_S / |S|, Sobol' indices, and shapiq's interaction indices.
+φ_i = Σ_{S∋i} m_S / |S|, and Sobol' indices.
 
 The own effect m_i depends on x_i alone. So where SHAP values are drawn along a
 hyperparameter, all vertical scatter is interaction; here it gets its name.
@@ -24,8 +24,8 @@ import torch
 from ConfigSpace import ConfigurationSpace
 from torch import Tensor, nn
 
-from ubalkit import extra, uncertainty, workers
 from ubalkit import space as spaces
+from ubalkit import uncertainty, workers
 from ubalkit.metamodel import Ensemble
 from ubalkit.shapley import Attribution
 
@@ -276,33 +276,6 @@ class Decomposition:
             frames[name] = pd.concat(both).set_axis(index)
         return pd.concat(frames, names=["hyperparameter"])
 
-    def interaction_values(self, row: int, *, index: str = "k-SII", order: int = 2):
-        """Interaction indices of one configuration, for shapiq's plots.
-
-        Parameters
-        ----------
-        row : int
-            Position of the configuration.
-        index : str
-            Which index: ``k-SII``, ``SII``, ``FSII``, ``STII`` or another one
-            that shapiq converts Möbius coefficients to (Bordt and von Luxburg,
-            2023; Tsai et al., 2023).
-        order : int
-            Largest number of hyperparameters in a set.
-
-        Returns
-        -------
-        shapiq.InteractionValues
-        """
-        shapiq = extra("shapiq")
-        assert self.complete, "interaction indices need the effects of all sets"
-        values = np.concatenate([[self.base_values.mean()], self.member_components[:, row].mean(0)])
-        d, base = len(self.names), float(values[0])
-        settings = {"index": "Moebius", "n_players": d, "min_order": 0, "max_order": d, "estimated": False}
-        # Where nothing names the sets, shapiq takes them in the order in which they are here.
-        moebius = shapiq.InteractionValues(values, baseline_value=base, **settings)
-        return shapiq.game_theory.MoebiusConverter(moebius)(index=index, order=order)
-
 
 def decompose(
     ensemble: Ensemble,
@@ -375,9 +348,8 @@ def decompose(
     random = table is not None
     n_orders = N_ORDERS if largest < d else 0
     if table is None:
-        n_sets = len(sets) + n_orders * (d + 1)
-        n_points = n_points or min(max(2**18 >> (n_sets - 1).bit_length(), 128), 1024)
-        table = spaces.from_unit(ensemble.space, spaces.spread(ensemble.space, n_points, seed))
+        points = spaces.spread(ensemble.space, n_points or affordable(d), seed)
+        table = spaces.from_unit(ensemble.space, points)
     unit = spaces.to_unit(ensemble.space, table)
     backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
 
@@ -395,6 +367,18 @@ def decompose(
     subsets, predictions = [tuple(names[i] for i in s) for s in sets[1:]], ensemble.predict_unit(unit)
     split = (effects[:, :, 1:], effects[:, 0, 0], predictions, higher)
     return Decomposition(ensemble, table, names, unit, subsets, *split, random)
+
+
+def affordable(d: int) -> int:
+    """How many points of d hyperparameters are decomposed in about the same time, 128 to 1024.
+
+    Examples
+    --------
+    >>> affordable(7), affordable(10), affordable(60)
+    (1024, 256, 128)
+    """
+    n_sets = 2**d if d <= MOST else 1 + d * (d + 1) // 2 + N_ORDERS * (d + 1)
+    return min(max(2**18 >> (n_sets - 1).bit_length(), 128), 1024)
 
 
 def random_orders(d: int, n: int, seed) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From trials to what they say, in one call: `explain` does what notebooks 2 to 4 do step by step."""
 
 import json
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -22,9 +23,6 @@ from ubalkit.shapley import Attribution
 
 #: Advice is given on what at least this share of the resamples agree in.
 SURE = 0.9
-
-# Trials at which figures show points, at most.
-_N_POINTS = 1024
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,9 +100,9 @@ class Explanation:
 
     @cached_property
     def at_trials(self) -> Decomposition:
-        """The predictions at the trials as effects; of many trials at 1 024 of them, drawn at random."""
-        rows = self.trials.usable
-        rows = rows.sample(min(len(rows), _N_POINTS), random_state=0).sort_index()
+        """The predictions at the trials as effects; at `effects.affordable` many, drawn at random."""
+        rows, most = self.trials.usable, effects.affordable(len(self.shap.names))
+        rows = rows.sample(min(len(rows), most), random_state=0).sort_index()
         return effects.decompose(self.ensemble, rows)
 
     @property
@@ -139,7 +137,7 @@ class Explanation:
             )
         hint = _hint(self.trials.usable[self.ensemble.metric])
         sentences = [f"{self.trust}.", *([hint] if hint else []), spread, *(f"{one}." for one in self.order)]
-        sentences += _withheld(table) + _advised(table)
+        sentences += _withheld(table) + _advised(table) + self._at_ends() + self._together()
         sentences.append(f"{rec.lost} of the best {rec.n_best} trials lie outside the space proposed.")
         if not spaces.varied(rec.space):
             sentences.append("Nothing is left to search: the space proposed is one configuration.")
@@ -150,6 +148,28 @@ class Explanation:
             which = "; explain(trials.failing) looks for which do" if failed >= 10 else ""
             sentences.append(f"{failed} trials failed{which}.")
         return sentences
+
+    def _at_ends(self) -> list[str]:
+        """Which hyperparameters are best at an end of their range, so that there may be better beyond it."""
+        said = []
+        for name in self.table.index[self.table["action"] != "freeze"]:
+            hp = self.ensemble.space[name]
+            if spaces.is_number(hp):
+                curves = self.ensemble.sign * self.shap.running(name).replicates[:, 0]
+                place, last = curves.argmax(1), curves.shape[1] - 1
+                ends = ((hp.lower, place <= 1), (hp.upper, place >= last - 1))
+                said += [f"{name} at {end:.4g}" for end, there in ends if there.mean() >= SURE]
+        return [f"Best at an end of the range: {_all(said)}. Look beyond it if you can."] if said else []
+
+    def _together(self) -> list[str]:
+        """Which hyperparameters move together in the trials, as their reader has seen."""
+        read = self.trials.report
+        done = {} if read is None else dict(read["done"].items())
+        follows = {name: what for name, what in done.items() if what.startswith("follows ")}
+        return [
+            f"{name} {what.split(':')[0]}: what one does may be the other's."
+            for name, what in follows.items()
+        ]
 
     def methods(self, *, seed: int = 0) -> pd.DataFrame:
         """Shares of importance by every method, ours first.
@@ -215,7 +235,7 @@ def explain(
     *,
     scale: str = "",
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     **fit,
 ) -> Explanation:
     """Fit an ensemble to trials, decompose it, and recommend where to search next.
@@ -232,8 +252,9 @@ def explain(
         then, too, what an importance is in the metric's own units.
     seed : int
         Seed of the meta-models and of the points they are explained against.
-    progress : bool
-        Whether to show a bar over the networks to train and to take apart.
+    progress : bool, optional
+        Whether to show a bar over the networks to train and to take apart; by
+        default where someone looks on, at a terminal.
     **fit
         Further settings for `metamodel.fit`.
 
@@ -265,6 +286,7 @@ def explain(
     own = trials.named(metric)
     trials = trials.on_scale(scale, own) if scale else trials
     metric = trials.metric if scale else own
+    progress = sys.stderr.isatty() if progress is None else progress
     total = len(fit.get("architectures", metamodel.ARCHITECTURES)) + 1 + fit.get("n_members", 10)
     with workers.bar(total, 0, progress, unit="step") as advance:
         ensemble = metamodel.fit(trials, metric, seed=seed, advance=advance, **fit)

@@ -53,9 +53,11 @@ def page(explained, *, made: str = "") -> str:
     at_trials = explained.at_trials
     charted = [n for n in explained.table.index if n in shap.names][:_N_CHARTS]
     curves = shap.curves().groupby("hyperparameter")
-    study = _study(explained.trials, trust.metric, at_trials.table, charted) | _model(ensemble)
+    rows = _drawn(explained.trials, trust.metric, at_trials.table.index)
+    study = _study(explained.trials, trust.metric, rows, charted) | _model(ensemble)
     places = [shap.names.index(name) for name in charted]
     study |= {
+        "explained": rows.index.get_indexer(at_trials.table.index).tolist(),
         "shap": _digits(at_trials.shap().values[:, places], 4),
         "curves": [_curve(curves.get_group(name)) for name in charted],
     }
@@ -101,10 +103,16 @@ def refusal(trials: Trials, metric: str, why: str, *, made: str = "") -> str:
     >>> "All are the same" in refusal(readers.from_frame(table, "score"), "score", "All are the same.")
     True
     """
-    rows = trials.usable.dropna(subset=metric)
-    rows = rows.sample(min(len(rows), _N_TRIALS), random_state=0).sort_index()
-    study = _study(trials, metric, rows, spaces.varied(trials.space)[:_N_CHARTS])
+    study = _study(trials, metric, _drawn(trials, metric), spaces.varied(trials.space)[:_N_CHARTS])
     return _render(trials, study, made=made, verdict="none", trust=why)
+
+
+def _drawn(trials: Trials, metric: str, more: Sequence = ()) -> pd.DataFrame:
+    """The trials that the charts show, the best among them."""
+    rows, good = trials.usable, -1 if trials.metrics[metric] == "minimize" else 1
+    some = rows.sample(min(len(rows), _N_TRIALS), random_state=0).index
+    best = (good * rows[metric]).nlargest(_N_BEST).index
+    return rows[rows.index.isin([*some, *best, *more])]
 
 
 def _render(trials: Trials, study: dict, **parts) -> str:
@@ -142,34 +150,30 @@ def _trust(trust) -> str:
 
 def _actions(explained) -> list[dict]:
     """What to do with each hyperparameter, how sure that is, how many trials lie there and what it gains."""
-    shap, trials, rec = explained.shap, explained.trials.usable, explained.recommendation
-    space, rows = explained.ensemble.space, []
-    where = spaces.describe(explained.space)
+    shap, rec, sign = explained.shap, explained.recommendation, explained.ensemble.sign
+    where, rows = spaces.describe(explained.space), []
     for name, row in explained.table.iterrows():
-        hp, running = space[name], shap.running(name)
-        units = spaces.grid(space, name, running.value.shape[1])
-        if name in rec.ranges and spaces.is_number(hp):
-            low, high = spaces.coordinate(hp, rec.ranges[name])
-        elif name in rec.freeze and spaces.is_number(hp):
-            low, high = spaces.coordinate(hp, [rec.freeze[name]] * 2) + np.array([-0.05, 0.05])
-        else:
-            low, high = 0, 1
-        kept = (units >= low) & (units <= high)
-        there = pd.Series(True, trials.index)
-        if spaces.is_number(hp):
-            inside = spaces.coordinate(hp, trials[name].dropna())
-            there = pd.Series((inside >= low) & (inside <= high)).to_numpy()
-        else:
-            left = rec.ranges.get(name, [rec.freeze[name]] if name in rec.freeze else spaces.choices(hp))
-            there, kept = trials[name].isin(left), np.isin(spaces.choices(hp), left)
+        hp, running = explained.ensemble.space[name], shap.running(name)
+        kept = rec.ranges.get(name, [rec.freeze[name]] if name in rec.freeze else None)
+        along = spaces.values(shap.ensemble.space, name, spaces.grid(shap.ensemble.space, name))
         # Compared with a random value, in the direction that is wanted.
-        gains = explained.ensemble.sign * running.draws[:, 0, kept].mean(1)
-        bounds = uncertainty.interval(gains[0], gains[1:], n_members=len(shap.member_values))
-        gain = (gains[0], *bounds)
-        action = row["action"] if row["action"] != "search" or name in rec.ranges else "keep"
-        rows.append({"name": name, "action": action, "where": where[name], "trials": int(there.sum()),
-                     "gain": gain, "row": row})  # fmt: skip
+        gains = sign * running.draws[:, 0, _within(hp, kept, along)].mean(1)
+        gain = (gains[0], *uncertainty.interval(gains[0], gains[1:], n_members=len(shap.member_values)))
+        action = "keep" if kept is None else row["action"]
+        n = int(_within(hp, kept, explained.trials.usable[name].dropna()).sum())
+        rows.append({"name": name, "do": action, "where": where[name], "trials": n, "gain": gain, "row": row})
     return rows
+
+
+def _within(hp, kept: Sequence | None, values: Sequence) -> np.ndarray:
+    """Which values lie in a range or among choices; around a single number, within a tenth of the range."""
+    if kept is None:
+        return np.ones(len(values), bool)
+    if not spaces.is_number(hp):
+        return np.array([value in kept for value in values], dtype=bool)
+    ends, unit = spaces.coordinate(hp, kept), spaces.coordinate(hp, values)
+    margin = 0.05 if len(kept) == 1 else 1e-9
+    return (unit >= ends.min() - margin) & (unit <= ends.max() + margin)
 
 
 def _study(trials: Trials, metric: str, table: pd.DataFrame, charted: Sequence[str]) -> dict:

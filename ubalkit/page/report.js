@@ -40,27 +40,31 @@ function evaluate(member, inputs) {
   return values[0];
 }
 
-/* A network's inputs at a configuration, or at its mixture with a background point. */
-function inputs(stops, taken, background, point) {
-  const own = stops.flatMap((stop, k) => knobs[k].inputs[stop]);
-  const mixed = taken ? own.map((v, c) => (taken[study.owner[c]] ? v : background[c])) : own;
-  if (!study.conditions.length) return mixed;
-  const on = active(stops, taken, point);
-  return mixed.map((v, c) => (on[study.owner[c]] ? v : study.fallback[c]));
+/* What a network takes in: what is not active stands at its default. */
+const settled = (values, on) => values.map((v, c) => (on[study.owner[c]] ? v : study.fallback[c]));
+const inputs = (stops) => settled(stops.flatMap((stop, k) => knobs[k].inputs[stop]), active(stops));
+
+/* The same of a mixture with a background point. */
+function mixture(stops, own, taken, background, point) {
+  const mixed = own.map((v, c) => (taken[study.owner[c]] ? v : background[c]));
+  return study.conditions.length ? settled(mixed, active(stops, taken, point)) : mixed;
 }
 
-const predict = (stops) => study.members.map((member) => evaluate(member, inputs(stops)));
+function predict(stops) {
+  const own = inputs(stops);
+  return study.members.map((member) => evaluate(member, own));
+}
 
 /* The game of one member: the mean prediction with some hyperparameters as set, the others as in the background. */
 function game(k, stops) {
-  const points = study.backgrounds[k], known = new Map();
+  const points = study.backgrounds[k], own = inputs(stops), known = new Map();
   return (held) => {
     const name = held.join();
     if (!known.has(name)) {
       const taken = new Array(d).fill(false);
       for (const j of held) taken[j] = true;
       let sum = 0;
-      points.forEach((b, p) => { sum += evaluate(study.members[k], inputs(stops, taken, b, k * points.length + p)); });
+      points.forEach((b, p) => { sum += evaluate(study.members[k], mixture(stops, own, taken, b, k * points.length + p)); });
       known.set(name, sum / points.length);
     }
     return known.get(name);
@@ -112,6 +116,8 @@ const config = { background: null, font: "system-ui, sans-serif", axis, view: { 
 async function draw(place, spec) {
   const size = { width: "container", height: "container", autosize: { type: "fit", contains: "padding" } };
   const drawn = await vegaEmbed(place, { ...size, config, ...spec }, { renderer: "svg", actions: false });
+  // The place that it stands in says what it shows; its thousand marks would say nothing more.
+  drawn.view.container().querySelector("svg").setAttribute("aria-hidden", "true");
   // A click on a trial sets the sliders there.
   drawn.view.addEventListener("click", (_, item) => { if (study.members && item?.datum?.row !== undefined) set(trials.stop[item.datum.row]); });
 }
@@ -128,17 +134,18 @@ const valueOf = (k, row) => (trials.unit[row][k] === null ? "not active" : knobs
 const jitter = (k, row) => (knobs[k].unit.length > 12 ? 0 : (((row * 0.618034) % 1) - 0.5) * 0.6 / knobs[k].unit.length);
 const point = { type: "circle", size: 14, opacity: 0.45, color: INK.color };
 
-function rowsAlong(k, more) {
-  return trials.number.flatMap((trial, row) => (trials.unit[row][k] === null ? [] : [{
-    row, trial, unit: trials.unit[row][k] + jitter(k, row), value: valueOf(k, row), metric: trials.metric[row], ...more(row),
-  }]));
+function rowsAlong(k, rows) {
+  return rows.filter((row) => trials.unit[row][k] !== null).map((row) => (
+    { row, trial: trials.number[row], unit: trials.unit[row][k] + jitter(k, row), value: valueOf(k, row), metric: trials.metric[row] }
+  ));
 }
 
 const told = (...more) => [{ field: "trial" }, { field: "value" }, { field: "metric", title: study.metric }, ...more];
 
 function drawShap(place, c) {
   const k = study.charted[c], curve = study.curves[c];
-  const points = rowsAlong(k, (row) => ({ shap: study.shap[row][c] }));
+  const shap = new Map(study.explained.map((row, i) => [row, study.shap[i][c]]));
+  const points = rowsAlong(k, study.explained).map((point) => ({ ...point, shap: shap.get(point.row) }));
   const all = study.shap.flat(), span = [Math.min(...all), Math.max(...all)];
   const line = curve.unit.map((unit, i) => ({ unit, mean: curve.mean[i], low: curve.low[i], high: curve.high[i], seen: curve.seen[i] }));
   const steps = knobs[k].ordered ? { type: "line", strokeWidth: 2 } : { type: "tick", orient: "horizontal", thickness: 3, size: 120 / knobs[k].unit.length };
@@ -155,7 +162,7 @@ function drawShap(place, c) {
 }
 
 function drawAlong(place, c) {
-  const k = study.charted[c], data = { values: rowsAlong(k, () => ({})) };
+  const k = study.charted[c], data = { values: rowsAlong(k, trials.number.map((_, row) => row)) };
   return draw(place, { data, mark: point, encoding: { x: along(k), y: { field: "metric", type: "quantitative", title: null, scale: { zero: false } }, tooltip: told() } });
 }
 
@@ -180,7 +187,7 @@ function drawParallel(place) {
   const some = order.filter((_, rank) => rank < 30 || rank % Math.ceil(order.length / 200) === 0);
   const values = some.flatMap((row) => study.charted.map((k, place) => ({ row, trial: trials.number[row], place, unit: trials.unit[row][k], metric: trials.metric[row], value: valueOf(k, row), name: knobs[k].name })));
   const names = study.charted.map((k) => (knobs[k].name.length > 14 ? knobs[k].name.slice(0, 13) + "…" : knobs[k].name));
-  const color = { field: "metric", type: "quantitative", title: study.metric, scale: { scheme: "viridis", reverse: study.goal > 0 }, legend: { gradientLength: 120 } };
+  const color = { field: "metric", type: "quantitative", title: study.metric, scale: { range: study.goal > 0 ? ["#8fb8dc", INK.best] : [INK.best, "#8fb8dc"] }, legend: { gradientLength: 120 } };
   return draw(place, { data: { values }, mark: { type: "line", opacity: 0.6, strokeWidth: 1.3 }, encoding: {
     x: { field: "place", type: "quantitative", title: null, axis: { values: names.map((_, i) => i), labelExpr: `${JSON.stringify(names)}[datum.value]`, labelAngle: -25, grid: true, gridColor: "#80808088" }, scale: { domain: [0, names.length - 1], nice: false } },
     y: { field: "unit", type: "quantitative", title: "from lowest to highest value", scale: { domain: [0, 1] }, axis: { labels: false, ticks: false, grid: false } },
@@ -207,6 +214,7 @@ function makeControls() {
     const [name, said] = [label.appendChild(document.createElement("span")), label.appendChild(document.createElement("output"))];
     name.textContent = knob.name;
     const input = label.appendChild(document.createElement(knob.ordered ? "input" : "select"));
+    label.htmlFor = input.id = `knob${k}`; // otherwise it would be the output's
     if (knob.ordered) Object.assign(input, { type: "range", min: 0, max: knob.unit.length - 1, step: 1 });
     else knob.labels.forEach((word, i) => input.append(new Option(word, i)));
     input.addEventListener("input", () => { stops[k] = Number(input.value); ask(); });
