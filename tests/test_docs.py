@@ -101,7 +101,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, monke
     extra = ubalkit._EXTRAS[package]
     assert package in {re.split(r"[>\[]", need)[0] for need in PROJECT["optional-dependencies"][extra]}
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ModuleNotFoundError, match=rf'{package} is missing; .*"ubalkit\[{extra}\]" brings it'):
+    with pytest.raises(ModuleNotFoundError, match=rf'{package} is missing: .*"ubalkit\[{extra}\]" brings it'):
         ubalkit.extra(package)
 
 

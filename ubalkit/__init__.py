@@ -43,6 +43,5 @@ def extra(name: str):
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name in _EXTRAS:
-            how = f'pip install "ubalkit[{_EXTRAS[error.name]}]"'
-            error.msg = f"{error.name} is missing; {how} brings it."
+            error.msg = f'{error.name} is missing: pip install "ubalkit[{_EXTRAS[error.name]}]" brings it'
         raise

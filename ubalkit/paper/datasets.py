@@ -98,7 +98,7 @@ def load(name: str, *, n_train: int | None = None, root: str | Path | None = Non
 
 
 def _npz(path: str):
-    with np.load(path) as file:
+    with np.load(path, allow_pickle=False) as file:
         return [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
 
 
