@@ -1,6 +1,7 @@
 """From trials to what they say, in one call: `explain` does what notebooks 2 to 4 do step by step."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from ubalkit.effects import Decomposition
 from ubalkit.metamodel import Ensemble, Trust
 from ubalkit.observations import Trials
 from ubalkit.report import page
-from ubalkit.shapley import Attribution
+from ubalkit.shapley import LEAST_SUPPORT, Attribution
 
 #: Advice is given on what at least this share of the resamples agree in.
 SURE = 0.9
@@ -155,10 +156,10 @@ class Explanation:
         for name in self.table.index[self.table["action"] != "freeze"]:
             hp = self.ensemble.space[name]
             if spaces.is_number(hp):
-                curves = self.ensemble.sign * self.shap.running(name).replicates[:, 0]
-                place, last = curves.argmax(1), curves.shape[1] - 1
-                ends = ((hp.lower, place <= 1), (hp.upper, place >= last - 1))
-                said += [f"{name} at {end:.4g}" for end, there in ends if there.mean() >= SURE]
+                place = (self.ensemble.sign * self.shap.running(name).replicates[:, 0]).argmax(1)
+                seen = self.shap.support(name) >= LEAST_SUPPORT
+                ends = ((hp.lower, 0, place <= 1), (hp.upper, -1, place >= len(seen) - 2))
+                said += [f"{name} at {v:.4g}" for v, k, there in ends if seen[k] and there.mean() >= SURE]
         return [f"Best at an end of the range: {_all(said)}. Look beyond it if you can."] if said else []
 
     def _together(self) -> list[str]:
@@ -302,13 +303,15 @@ def explain(
 def _hint(values: pd.Series) -> str:
     """What may hide the rest, where a few values of the metric hold nearly all of its variance."""
     low, middle, high = values.quantile([0.25, 0.5, 0.75])
-    far = (values - middle).abs() > 20 * max(high - low, 1e-12 * abs(middle))
-    if not far.any():
+    apart = ((values - middle) ** 2).sort_values()
+    farthest = apart.tail(math.ceil(len(values) / 20))
+    held, most = farthest.sum() / max(apart.sum(), 1e-300), values[apart.index[-1]]
+    if held <= 0.8 and abs(most - middle) <= 20 * max(high - low, 1e-12 * abs(middle)):
         return ""
-    most = values[(values - middle).abs().idxmax()]
     return (
-        f"{far.sum()} of {len(values)} values lie far from the others, up to {most:.3g} where half are "
-        f"between {low:.3g} and {high:.3g}, and hide these: explain with scale='log' or scale='rank'."
+        f"The farthest {len(farthest)} of {len(values)} values, up to {most:.3g} where half are between "
+        f"{low:.3g} and {high:.3g}, hold {held:.0%} of the variance and hide the others: "
+        "explain with scale='log' or scale='rank'."
     )
 
 
