@@ -25,8 +25,7 @@ def test_the_readme_is_read_in_a_minute_or_three():
 
 
 def test_every_link_of_the_readme_leads_somewhere():
-    # The report's picture comes with the report.
-    links = set(re.findall(r"\]\(([^)#]+)", README)) - {"figures/report.png"}
+    links = set(re.findall(r"\]\(([^)#]+)", README))
     assert len(links) > 10
     assert [link for link in links if "://" in link or not (HOME / link).is_file()] == []
 
