@@ -28,7 +28,7 @@ PARAMETERS = {
     "09_loop": {"n_first": 60, "n_best": 2, "n_seeds": 2},
 }
 FIGURES = {"best_of", "claims", "constrained", "fig3", "importance", "metamodel", "ranges", "search"}
-FIGURES |= {"factors", "projections", "selection", "coupling", "shares", "surfaces", "deep_and_exact"}
+FIGURES |= {"factors", "projections", "selection", "coupling", "shares", "surfaces"}
 FIGURES |= {"when", "why", "loop", "loop_fig3", "loop_full"}
 FIGURES |= {"methods", "convergence", "explained_test_accuracy", "explained_backprojection_accuracy"}
 NBVAL = "-m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 -p no:cacheprovider"

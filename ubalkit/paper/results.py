@@ -18,6 +18,7 @@ from ubalkit import files
 
 _MARKED = re.compile(r"(<!--([\w.]+)(?::(value|low|high))?-->).*?<!---->", re.DOTALL)
 _NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
+_FRACTION = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 _AS_TEXT = {"dtype": str, "keep_default_na": False}
 
 #: Of these units whole numbers are shown, of all others two decimals.
