@@ -17,8 +17,7 @@ import pandas as pd
 from ubalkit import files
 
 _MARKED = re.compile(r"(<!--([\w.]+)(?::(value|low|high))?-->).*?<!---->", re.DOTALL)
-_NUMBER = re.compile(r"-?\d[\d.]*(e[+-]\d+)?|nan")
-_ANY_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|nan")
 _AS_TEXT = {"dtype": str, "keep_default_na": False}
 
 #: Of these units whole numbers are shown, of all others two decimals.
@@ -74,14 +73,11 @@ def settled(text: str, reference: str) -> str:
     >>> settled("R² 0.827 of 12 trials, good", "R² 0.83 of 11 trials, poor")
     'R² 0.83 of 12 trials, good'
     """
-    new, old = _ANY_NUMBER.findall(text), _ANY_NUMBER.findall(reference)
+    new, old = _NUMBER.findall(text), _NUMBER.findall(reference)
     if len(new) == len(old):
-        new = [b if re.search("[.e]", a + b) and _close(float(a), float(b)) else a for a, b in zip(new, old)]
-    return "".join(word + number for word, number in zip(_ANY_NUMBER.split(text), [*new, ""]))
-
-
-def _close(value: float, reference: float) -> bool:
-    return abs(value - reference) <= 0.01 + 0.05 * abs(reference)
+        pairs = ((a, b, float(a), float(b), re.search("[.e]", a + b)) for a, b in zip(new, old))
+        new = [b if measured and abs(x - y) <= 0.01 + 0.05 * abs(y) else a for a, b, x, y, measured in pairs]
+    return "".join(word + number for word, number in zip(_NUMBER.split(text), [*new, ""]))
 
 
 def put(text: str, path: Path) -> list[Path]:
