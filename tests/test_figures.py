@@ -287,7 +287,7 @@ def test_explained_has_the_exact_shap_values_the_own_effects_and_the_strongest_p
     assert len({ax.get_title() for ax in drawn}) == 3
     for line in (ONE, "held-out $R^2$ = 0.81", "point: one trial"):
         assert line in words(figure)
-    assert [text for text, _ in only_legend(figure)] == ["low", "middle", "high", "has none"]
+    assert [text for text, _ in only_legend(figure)] == ["low", "middle", "high"]
 
 
 def test_choices_that_give_the_colour_have_marks_of_their_own_and_who_has_none_is_grey():

@@ -412,7 +412,7 @@ def explained(dec: effects.Decomposition):
     text = f"{_ensemble(dec.ensemble.metric)}\n{_R2.format(dec.ensemble.r2)}\n\npoint: one {_labels.point}\n"
     text += "line: what a value does by itself;\noff it, others make the difference"
     legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8, linespacing=1.4)
-    marks = {"low": 0.0, "middle": 0.5, "high": 1.0, "has none": np.nan}
+    marks = {"low": 0.0, "middle": 0.5, "high": 1.0} | ({} if active.all() else {"has none": np.nan})
     dots = [plt.Line2D([], [], ls="", marker="o", ms=4, color=AMOUNT(v), label=w) for w, v in marks.items()]
     title = "colour: the value of what is\nnamed above the panel"
     legend.legend(handles=dots, title=title, loc="lower left", ncols=2, fontsize=8, title_fontsize=8)
