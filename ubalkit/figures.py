@@ -372,7 +372,10 @@ def _dashes(curve: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 @styled
 def importance(importances: Mapping[str, pd.DataFrame], values: str = "SHAP value"):
-    """Mean absolute SHAP values, of which `values` says the kind, as bars; a line is the 90 % interval."""
+    """Mean absolute SHAP value of each hyperparameter, a bar for each ensemble, with its 90 % interval.
+
+    What kind of SHAP values they are, `values` says, on the axis.
+    """
     names, height = next(iter(importances.values())).index, 0.8 / len(importances)
     figure, ax = plt.subplots(figsize=(4.6, 0.42 * len(names) + 0.7))
     for k, (metric, color) in enumerate(colors(importances).items()):
