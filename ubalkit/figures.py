@@ -64,7 +64,7 @@ PALETTE = ("#0072B2", "#E08A00", "#009E73", "#666666", "#CC79A7", "#A63D00")
 GREY = "#444444"
 #: Colours of amounts, the largest dark; what has none is grey.
 AMOUNT = sns.color_palette("flare", as_cmap=True).with_extremes(bad="#b8b8b8")
-_LINES, _MARKS = ("-", (0, (5, 1.2)), (0, (7, 1.5, 1.5, 1.5))), "o^sDvX"
+LINES, _MARKS = ("-", (0, (5, 1.2)), "-.", (0, (1, 1)), (0, (9, 2)), (0, (4, 1, 1, 1, 1, 1))), "o^sDvX"
 _HALO = {"lw": 1.8, "path_effects": [withStroke(linewidth=3, foreground="white")]}
 _POWER = re.compile(r"0\.00+1|1e[+-]\d+")
 _LACKS = "Glyph .* missing from font"
@@ -337,7 +337,7 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, space: ConfigurationSpace, 
         Shown in the legend; and across the figure, where it is poor.
     """
     names, color_of, trust = curves["hyperparameter"].unique(), colors(curves["metric"].unique()), trust or {}
-    dashes = dict(zip(color_of, itertools.cycle(_LINES)))
+    dashes = dict(zip(color_of, itertools.cycle(LINES)))
     figure, axes, legend = _panels(space, names, 2.3, "SHAP value", 1.5)
     for ax, name in zip(axes, names):
         # In a shuffled order, so that neither ensemble hides the other.

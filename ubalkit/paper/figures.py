@@ -158,11 +158,11 @@ def best_of(frame: pd.DataFrame, metric: str):
     >>> figure = best_of(curve.assign(arm="whole"), "test_accuracy")
     """
     figure, ax = plt.subplots(figsize=(5.2, 3.1))
-    for (arm, curve), color in zip(frame.groupby("arm", sort=False), sns.color_palette()):
-        figures.band(ax, curve, "n", "best", color, 0.2, label=arm)
+    for (arm, curve), color, ls in zip(frame.groupby("arm", sort=False), figures.PALETTE, figures.LINES):
+        figures.band(ax, curve, "n", "best", color, 0.2, label=arm, ls=ls)
     ax.set(xscale="log", xlabel="networks trained", ylabel=f"best {figures.label(metric)}")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right", handlelength=3)
     return figure
 
 
