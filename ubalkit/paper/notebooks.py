@@ -247,8 +247,9 @@ def publish(profile: str) -> list[Path]:
     made = [path for old, text in said.items() for path in results.put(text, old)]
     if (runs / "results").is_dir():
         made += results.publish(runs, files.data("results") / f"{profile}.csv")
-    for new in sorted((runs / "figures").glob("*.p[nd][gf]")):
-        old = folder / f"{new.stem}_{profile}{new.suffix}"
-        if made or not old.is_file():
-            made.append(Path(shutil.copy(new, old)))
-    return made
+    drawn = {
+        new: folder / f"{new.stem}_{profile}{new.suffix}" for new in (runs / "figures").glob("*.p[nd][gf]")
+    }
+    return made + [
+        Path(shutil.copy(*pair)) for pair in sorted(drawn.items()) if made or not pair[1].is_file()
+    ]
