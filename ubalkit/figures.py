@@ -4,10 +4,10 @@ Figures: a style
 ----------------
 How figures are made here, in the chapters of the paper's study too:
 
-- `STYLE` holds inside these functions alone; the session keeps its own. Fonts are at least 7 points.
-- A metric has one colour and one kind of line everywhere. Neighbours in `PALETTE` differ in lightness and
-  for colour-blind readers; lines also in their dashes, points of choices in their marks. So a figure can be
-  read in grey.
+- `STYLE` holds inside these functions alone; the session keeps its own. Fonts are at least 6 points.
+- A metric has one colour everywhere. The first two of `PALETTE` differ in lightness, all of them for
+  colour-blind readers; lines also differ in their dashes, points of choices in their marks. So a figure can
+  be read in grey.
 - Amounts run from light to dark (`AMOUNT`), and what is best is dark; choices have no order and get colours
   of their own, never a scale.
 - A band lies behind its points: a tint with an edge, so that two that overlap do not mix to a third.
