@@ -14,7 +14,7 @@ import torch
 from ConfigSpace import Categorical, ConfigurationSpace, Float
 from matplotlib import font_manager
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.contour import QuadContourSet
 from matplotlib.text import Text
 from scipy.interpolate import RegularGridInterpolator
@@ -158,8 +158,11 @@ def assert_shows(figure, points, curves, trust):
     assert len({ax.get_ylim() for ax in drawn}) == 1
     for ax, name in zip(drawn, NAMES):
         scatter, here = of_kind(ax, PathCollection), points[points["hyperparameter"] == name]
-        colours = here["metric"].map(COLORS).map(lambda c: to_rgba(c, 0.25))
-        expected = np.column_stack([here[["unit", "shap"]], np.array(colours.to_list())])
+        # Nothing is cut off, silently or not.
+        low, high = ax.get_ylim()
+        assert low < here["shap"].min() and here["shap"].max() < high
+        colours = to_rgba_array(here["metric"].map(COLORS), figures._dots(len(here))["alpha"])
+        expected = np.column_stack([here[["unit", "shap"]], colours])
         found = np.column_stack([scatter.get_offsets(), scatter.get_facecolors()])
         np.testing.assert_allclose(sorted_rows(found), sorted_rows(expected), atol=1e-12)
         lines = {line.get_label(): line for line in ax.lines}
@@ -175,6 +178,9 @@ def assert_shows(figure, points, curves, trust):
     for (text, handle), (metric, colour) in zip(only_legend(figure), COLORS.items(), strict=True):
         assert text == f"{metric}\n   held-out $R^2$ = {trust[metric].r2:.2f}"
         assert to_rgba(handle.get_color()) == to_rgba(colour)
+    # In grey the two are told apart by their dashes, too.
+    styles = [line.get_linestyle() for line in drawn[0].lines if line.get_label() in COLORS]
+    assert len(set(styles)) == 2
 
 
 GOOD = {ONE: Trust(ONE, 0.871, 0.85, 0.89), OTHER: Trust(OTHER, 0.634, 0.60, 0.67)}
@@ -272,7 +278,7 @@ def test_explained_has_the_exact_shap_values_the_own_effects_and_the_strongest_p
         points = of_kind(ax, PathCollection)
         np.testing.assert_allclose(points.get_offsets(), np.column_stack([dec.unit[:, j], values[:, j]]))
         share = scatter.loc[name, [n for n in NAMES if n != name]].astype(float)
-        assert ax.get_title() == f"scatter: {share.max():.0%} {share.idxmax()}"
+        assert ax.get_title() == f"colour: {share.idxmax()}\ncauses {share.max():.0%} of the scatter"
         np.testing.assert_array_equal(points.get_array(), dec.unit[:, NAMES.index(share.idxmax())])
         assert (points.norm.vmin, points.norm.vmax) == (0, 1)
         own = next(line for line in ax.lines if len(line.get_xdata()) == len(dec.table))
@@ -281,8 +287,34 @@ def test_explained_has_the_exact_shap_values_the_own_effects_and_the_strongest_p
     assert len({ax.get_title() for ax in drawn}) == 3
     for line in (ONE, "held-out $R^2$ = 0.81", "point: one trial"):
         assert line in words(figure)
-    (bar,) = (inset for ax in figure.axes for inset in ax.child_axes)
-    assert texts(bar.get_xticklabels()) == ["low", "high"]
+    assert [text for text, _ in only_legend(figure)] == ["low", "middle", "high"]
+
+
+def test_choices_that_give_the_colour_have_marks_of_their_own_and_who_has_none_is_grey():
+    rng, kinds = np.random.default_rng(0), ["a", "b", "c"]
+    figure, ax = plt.subplots()
+    unit = np.append(rng.integers(0, 3, 20) / 3 + 1 / 6, np.nan)
+    figures._coloured(ax, np.arange(21), np.arange(21), Categorical("kind", kinds), unit)
+    drawn = {c.get_label(): c for c in ax.collections}
+    assert set(drawn) == {*kinds, "has none"} and ax.get_legend()
+    assert len({tuple(c.get_facecolor()[0][:3]) for c in drawn.values()}) == 4
+    assert len({len(c.get_paths()[0].vertices) for c in drawn.values()}) == 4
+    for k, kind in enumerate(kinds):
+        np.testing.assert_array_equal(drawn[kind].get_offsets()[:, 0], np.flatnonzero(unit * 3 // 1 == k))
+    many = Categorical("kind", list("abcdefghijkl"))
+    figures._coloured(figure.add_subplot(), np.arange(12), np.arange(12), many, (np.arange(12) + 0.5) / 12)
+    assert texts(figure.axes[-1].get_legend().get_texts()) == [*"abcde", "others"]
+
+
+def luminance(colour):
+    return np.dot(to_rgba(colour)[:3], [0.299, 0.587, 0.114])
+
+
+def test_the_first_two_colours_and_the_ends_of_a_scale_differ_in_grey():
+    first, second = map(luminance, figures.PALETTE[:2])
+    assert abs(first - second) > 0.15
+    assert luminance(figures.AMOUNT(0.0)) - luminance(figures.AMOUNT(1.0)) > 0.4
+    assert max(luminance(figures.AMOUNT(v)) for v in np.linspace(0, 1, 20)) < 0.8
 
 
 def test_shares_stand_where_their_hyperparameters_cross(decompositions):
@@ -301,7 +333,7 @@ def test_shares_stand_where_their_hyperparameters_cross(decompositions):
             assert written.get((j, i), "") == (f"{expected:.0f}" if expected >= 0.5 else "")
         assert texts(ax.get_xticklabels()) == texts(ax.get_yticklabels()) == NAMES
         higher = share[dec.variance()["order"] >= 3].sum()
-        assert ax.get_title() == f"{metric}: % of variance\n(three and more together: {higher:.0%})"
+        assert ax.get_title() == f"{metric}: % of variance alone\nand in pairs; in larger sets {higher:.0%}"
 
 
 def test_surfaces_are_those_of_the_strongest_pairs(decompositions):
@@ -316,34 +348,16 @@ def test_surfaces_are_those_of_the_strongest_pairs(decompositions):
         filled, zero = (c for c in ax.collections if isinstance(c, QuadContourSet))
         assert (filled.zmin, filled.zmax) == pytest.approx((frame["joint"].min(), frame["joint"].max()))
         largest = max(largest, frame["joint"].abs().max())
+        assert 0 in zero.levels
         # Along the line drawn as zero the joint effect is zero: axes are not swapped, and values are these.
         grid = np.linspace(0, 1, 41)
         joint = RegularGridInterpolator((grid, grid), frame["joint"].to_numpy().reshape(41, 41))
-        (path,) = zero.get_paths()
+        path = zero.get_paths()[list(zero.levels).index(0)]
         assert len(path.vertices) > 5
         assert np.abs(joint(path.vertices)).max() < 0.02 * frame["joint"].abs().max()
     assert all(ax.collections[0].levels[[0, -1]] == pytest.approx([-largest, largest]) for ax in drawn)
     (bar,) = (ax for ax in figure.axes if ax not in drawn)
     assert bar.get_ylabel() == f"effect on {ONE}"
-
-
-def test_exact_lines_are_solid_and_deep_ones_dashed(attributions):
-    # Exact values of other ensembles stand for Deep SHAP's: the lines must differ.
-    deep = {ONE: attributions[OTHER], OTHER: attributions[ONE]}
-    figure = figures.deep_and_exact(deep, attributions)
-    for ax, name in zip(panels(figure), NAMES, strict=True):
-        assert ax.get_xlabel() == name
-        curves = [line for line in ax.lines if len(line.get_xdata()) > 2]
-        lines = {(to_rgba(line.get_color()), line.get_linestyle()): line.get_xydata() for line in curves}
-        assert len(lines) == 4
-        for style, shown in (("--", deep), ("-", attributions)):
-            for metric, a in shown.items():
-                curve = a.curves().groupby("hyperparameter").get_group(name)
-                line = lines[to_rgba(COLORS[metric]), style]
-                np.testing.assert_array_equal(line, curve[["unit", "mean"]])
-    entries = dict(only_legend(figure))
-    assert [entries[name].get_linestyle() for name in ("Deep SHAP", "exact")] == ["--", "-"]
-    assert all(to_rgba(entries[metric].get_color()) == to_rgba(COLORS[metric]) for metric in METRICS)
 
 
 def test_methods_have_their_shares_and_their_agreement_with_the_first(methods):
@@ -362,7 +376,8 @@ def test_convergence_has_lines_of_means_and_bands_from_least_to_most(converging)
     drawn = figures.convergence(converging).axes
     for ax, column in zip(drawn, CONVERGING, strict=True):
         methods = ["exact", "fANOVA"] if column == "rank_correlation" else ["exact"]
-        assert [line.get_label() for line in ax.lines] == methods
+        labels = [line.get_label().removesuffix(" SHAP values") for line in ax.lines]
+        assert labels == methods
         bands = [c for c in ax.collections if isinstance(c, PolyCollection)]
         for method, line, band in zip(methods, ax.lines, bands, strict=True):
             of_sizes = converging[converging["method"] == method].groupby("n")[column]
@@ -374,9 +389,9 @@ def test_convergence_has_lines_of_means_and_bands_from_least_to_most(converging)
 
 
 def test_budgets_have_lines_of_importances_and_bands_of_their_intervals(courses):
-    drawn = figures.budgets(courses, "epochs").axes
+    drawn, axis = figures.budgets(courses, "epochs").axes, "epochs  (dotted: the order is settled)"
     for ax, (metric, course) in zip(drawn, courses.items(), strict=True):
-        assert (ax.get_title(), ax.get_xlabel(), ax.get_xscale()) == (metric, "epochs", "log")
+        assert (ax.get_title(), ax.get_xlabel(), ax.get_xscale()) == (metric, axis, "log")
         of = dict(list(course.importances.groupby("hyperparameter")))
         *lines, enough = ax.lines
         assert list(enough.get_xdata()) == [course.enough()] * 2
@@ -401,7 +416,6 @@ DRAWN = {
     "explained": lambda decompositions: figures.explained(decompositions[ONE]),
     "shares": lambda decompositions: figures.shares(decompositions),
     "surfaces": lambda decompositions: figures.surfaces(decompositions[ONE]),
-    "deep_and_exact": lambda attributions: figures.deep_and_exact(attributions, attributions),
     "methods": lambda methods: figures.methods(methods),
     "convergence": lambda converging: figures.convergence(converging),
 }

@@ -1,6 +1,20 @@
 """Figures: a function draws each from what was found, and returns it.
 
-The style, ``style.mplstyle``, holds inside these functions alone: the session keeps its own.
+Figures: a style
+----------------
+How figures are made here, in the chapters of the paper's study too:
+
+- `STYLE` holds inside these functions alone; the session keeps its own. Fonts are at least 6 points.
+- A metric has one colour everywhere. The first two of `PALETTE` differ in lightness, all of them for
+  colour-blind readers; lines also differ in their dashes, points of choices in their marks. So a figure can
+  be read in grey.
+- Amounts run from light to dark (`AMOUNT`), and what is best is dark; choices have no order and get colours
+  of their own, never a scale.
+- A band lies behind its points: a tint with an edge, so that two that overlap do not mix to a third.
+- Nothing is cut off: axes reach as far as their points. Few points are large, many are small and pale.
+- What a line, a point, a band and a colour are stands in the figure, in words; so does the unit of an axis.
+- A figure carries one sentence that says what it shows, the first of the function that draws it: `save`
+  writes it into the file, as the text for whoever cannot see it.
 
 Examples
 --------
@@ -21,6 +35,7 @@ import base64
 import contextlib
 import functools
 import io
+import itertools
 import re
 import unicodedata
 import warnings
@@ -37,6 +52,7 @@ from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 from ubalkit import effects
@@ -47,8 +63,12 @@ from ubalkit.shapley import LEAST_SUPPORT, Attribution
 #: Style sheet of matplotlib, for what `styled` decorates.
 STYLE = Path(__file__).with_name("style.mplstyle")
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#666666", "#CC79A7", "#E69F00")
+PALETTE = ("#0072B2", "#E08A00", "#009E73", "#666666", "#CC79A7", "#A63D00")
 GREY = "#444444"
+#: Colours of amounts, the largest dark; what has none is grey.
+AMOUNT = sns.color_palette("flare", as_cmap=True).with_extremes(bad="#b8b8b8")
+LINES, _MARKS = ("-", (0, (5, 1.2)), "-.", (0, (1, 1)), (0, (9, 2)), (0, (4, 1, 1, 1, 1, 1))), "o^sDvX"
+_HALO = {"lw": 1.8, "path_effects": [withStroke(linewidth=3, foreground="white")]}
 _POWER = re.compile(r"0\.00+1|1e[+-]\d+")
 _LACKS = "Glyph .* missing from font"
 _R2 = "held-out $R^2$ = {:.2f}"
@@ -64,6 +84,7 @@ def styled(draw: Callable) -> Callable:
                 warnings.filterwarnings("ignore", _LACKS)
                 made = draw(*given, **settings)
             if isinstance(made, Figure):
+                made.set_label(draw.__doc__.split("\n")[0])
                 _find_letters(made)
             return made
 
@@ -205,6 +226,30 @@ def _scattered(space: ConfigurationSpace, name: str, unit: np.ndarray) -> np.nda
     return unit + np.random.default_rng(0).uniform(-0.3, 0.3, len(unit)) * share
 
 
+def _dots(n: int, alpha: float = 0.0) -> dict:
+    """How n points are drawn in a panel: few of them large, many small and, unless `alpha` says, pale."""
+    size, pale = np.clip([2 + 3000 / max(n, 1), 12 / max(n, 1) ** 0.5], [3, 0.25], [24, 0.6])
+    return {"s": size, "alpha": alpha or pale, "lw": 0, "rasterized": True, "clip_on": False}
+
+
+def _coloured(ax, x: np.ndarray, y: np.ndarray, hp, unit: np.ndarray) -> None:
+    """Points in the colour of a hyperparameter's value: from light to dark, or a mark and colour a choice.
+
+    Grey where a point does not have that hyperparameter, at the coordinate nan.
+    """
+    look = _dots(len(x), 0.75)
+    if spaces.is_number(hp):
+        ax.scatter(x, y, c=unit, cmap=AMOUNT, vmin=0, vmax=1, plotnonfinite=True, **look)
+        return
+    words, last = [_shown(choice, 10) for choice in spaces.choices(hp)], len(_MARKS) - 1
+    kind = np.nan_to_num(unit * len(words), nan=-1).astype(int).clip(max=last)
+    words[last:] = ["others"] if len(words) > last + 1 else words[last:]
+    for k in np.unique(kind):
+        color, here = [*PALETTE, "#888888"][k], kind == k
+        ax.scatter(x[here], y[here], c=color, marker=_MARKS[k], label=[*words, "has none"][k], **look)
+    ax.legend(fontsize=7, handletextpad=0.1, borderpad=0.2, labelspacing=0.2, frameon=True)
+
+
 def _panels(space: ConfigurationSpace, names: Sequence[str], height: float, ylabel: str, zorder: float):
     """A panel for each hyperparameter, at most four in a row, with a line at 0; and one for the legend."""
     n_columns = min(4, len(names) + 1)
@@ -220,9 +265,10 @@ def _panels(space: ConfigurationSpace, names: Sequence[str], height: float, ylab
     return figure, axes.flat[: len(names)], axes.flat[len(names)]
 
 
-def band(ax, frame: pd.DataFrame, x: str, y: str, color, alpha: float, **line) -> None:
+def band(ax, frame: pd.DataFrame, x: str, y: str, color, alpha: float, edge: float = 0, **line) -> None:
     """The column `y` over the column `x` as a line, in a band from the column ``low`` to ``high``."""
-    ax.fill_between(frame[x], frame["low"], frame["high"], color=color, alpha=alpha, lw=0)
+    tint = {"facecolor": (color, alpha), "edgecolor": color, "lw": edge, "zorder": 0.9}
+    ax.fill_between(frame[x], frame["low"], frame["high"], **tint)
     ax.plot(frame[x], frame[y], color=color, **line)
 
 
@@ -247,8 +293,8 @@ def rows(ax, labels: Sequence[str]) -> None:
 
 def heat(ax, grid: pd.DataFrame, *, title: str, size: float, annot=True, **settings) -> None:
     """A table as a heat map, its numbers in it."""
-    settings |= {"annot": annot, "annot_kws": {"size": size}}
-    sns.heatmap(grid, ax=ax, cmap="Blues", cbar=False, linewidths=1, **settings)
+    settings |= {"annot": annot, "annot_kws": {"size": size}, "cmap": "Blues", "cbar": False, "linewidths": 1}
+    sns.heatmap(grid, ax=ax, **settings)
     ax.tick_params(length=0)
     ax.tick_params(axis="y", labelrotation=0)
     ax.set(title=title, xlabel="", ylabel="")
@@ -294,28 +340,26 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, space: ConfigurationSpace, 
         Shown in the legend; and across the figure, where it is poor.
     """
     names, color_of, trust = curves["hyperparameter"].unique(), colors(curves["metric"].unique()), trust or {}
+    dashes = dict(zip(color_of, itertools.cycle(LINES)))
     figure, axes, legend = _panels(space, names, 2.3, "SHAP value", 1.5)
     for ax, name in zip(axes, names):
         # In a shuffled order, so that neither ensemble hides the other.
         here = points[points["hyperparameter"] == name].sample(frac=1, random_state=0)
         x, color = _scattered(space, name, here["unit"].to_numpy()), list(here["metric"].map(color_of))
-        ax.scatter(x, here["shap"], s=3, alpha=0.25, lw=0, c=color, rasterized=True)
+        ax.scatter(x, here["shap"], c=color, **_dots(len(here)))
         for metric, curve in curves[curves["hyperparameter"] == name].groupby("metric", sort=False):
             for part in [curve] if spaces.is_number(space[name]) else _dashes(curve):
-                guess = part["support"] < LEAST_SUPPORT
+                guess, line = part["support"] < LEAST_SUPPORT, {"color": color_of[metric], **_HALO}
                 seen = part.assign(mean=part["mean"].mask(guess))
-                band(ax, seen, "unit", "mean", color_of[metric], 0.45, lw=1.5, label=metric)
+                band(ax, seen, "unit", "mean", alpha=0.16, edge=0.7, ls=dashes[metric], label=metric, **line)
                 if guess.any():
-                    ax.plot(part["unit"], part["mean"].where(guess), color=color_of[metric], lw=1, ls="--")
-    low, high = points["shap"].quantile([0.001, 0.999])
-    margin = 0.05 * (high - low)
-    axes[0].set_ylim(low - margin, high + margin)
-    lines = [plt.Line2D([], [], color=c, marker="o", ms=3.5, mew=0) for c in color_of.values()]
+                    ax.plot(part["unit"], part["mean"].where(guess), ls=":", **line)
+    lines = [plt.Line2D([], [], color=c, ls=dashes[m], marker="o", ms=4, mew=0) for m, c in color_of.items()]
     words = [_ensemble(m) + (f"\n   {_R2.format(trust[m].r2)}" if m in trust else "") for m in color_of]
-    legend.legend(lines, words, loc="center left", bbox_to_anchor=(-0.05, 0.62), fontsize=8, labelspacing=0.9)
+    legend.legend(lines, words, loc="center left", bbox_to_anchor=(-0.05, 0.62), fontsize=8, handlelength=3)
     note = f"point: one {_labels.point}\nline: running mean\nband: its 90 % interval"
     if (curves["support"] < LEAST_SUPPORT).any():
-        note += "\ndashed: hardly any trial"
+        note += "\ndotted: hardly any trial"
     legend.text(0.0, 0.02, note, transform=legend.transAxes, fontsize=7.5, color=GREY, linespacing=1.5)
     if poor := [t for t in trust.values() if t.verdict != "good"]:
         words = " and ".join(f"{label(t.metric)} ({_R2.format(t.r2)})" for t in poor)
@@ -330,8 +374,11 @@ def _dashes(curve: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 @styled
-def importance(importances: Mapping[str, pd.DataFrame]):
-    """Mean absolute SHAP values of both ensembles with their 90 % intervals."""
+def importance(importances: Mapping[str, pd.DataFrame], values: str = "SHAP value"):
+    """Mean absolute SHAP value of each hyperparameter, a bar for each ensemble, with its 90 % interval.
+
+    What kind of SHAP values they are, `values` says, on the axis.
+    """
     names, height = next(iter(importances.values())).index, 0.8 / len(importances)
     figure, ax = plt.subplots(figsize=(4.6, 0.42 * len(names) + 0.7))
     for k, (metric, color) in enumerate(colors(importances).items()):
@@ -340,7 +387,7 @@ def importance(importances: Mapping[str, pd.DataFrame]):
         ax.barh(y, frame["importance"], height * 0.9, color=color, label=label(metric))
         ax.hlines(y, frame["low"], frame["high"], color="black", lw=1)
     rows(ax, list(map(symbol, names)))
-    ax.set_xlabel("mean |SHAP value|")
+    ax.set_xlabel(f"mean |{values}|  (line: 90 % interval)")
     ax.legend(loc="lower right", fontsize=8)
     return figure
 
@@ -354,53 +401,51 @@ def explained(dec: effects.Decomposition):
     from it is interaction; the partner that explains most of it gives the colour.
     """
     values, scatter = dec.shap().values, dec.scatter(n_resamples=0)["value"]
-    ensemble, active = dec.ensemble, spaces.active(dec.ensemble.space, dec.unit)
-    figure, axes, legend = _panels(ensemble.space, dec.names, 2.45, "exact SHAP value", 0.5)
+    space, active = dec.ensemble.space, spaces.active(dec.ensemble.space, dec.unit)
+    figure, axes, legend = _panels(space, dec.names, 2.6, "exact SHAP value", 0.5)
     for j, (ax, name, on) in enumerate(zip(axes, dec.names, active.T)):
         partners = scatter.loc[name].iloc[2:-1]  # by place: a hyperparameter may be called "own"
         partner = partners.idxmax() if len(partners) else name
-        u, color = dec.unit[on, j], dec.unit[on, dec.names.index(partner)]
-        settings = {"cmap": "viridis", "vmin": 0, "vmax": 1, "s": 5, "lw": 0, "alpha": 0.7}
-        ax.scatter(_scattered(ensemble.space, name, u), values[on, j], c=color, rasterized=True, **settings)
+        u, k = dec.unit[on, j], dec.names.index(partner)
+        color = np.where(active[on, k], dec.unit[on, k], np.nan)
+        _coloured(ax, _scattered(space, name, u), values[on, j], space[partner], color)
         order, own = np.argsort(u), dec.components[name,][on]
-        line = "-" if spaces.is_number(ensemble.space[name]) else "_"
+        line = "-" if spaces.is_number(space[name]) else "_"
         ax.plot(u[order], own[order], line, color="black", lw=1.6, ms=16, mew=1.8)
         if len(partners):
-            ax.set_title(f"scatter: {partners.max():.0%} {symbol(partner, 15)}", fontsize=8.5)
-    note = f"line: own effect\npoint: one {_labels.point}"
-    text = f"{_ensemble(ensemble.metric)}\n{_R2.format(ensemble.r2)}\n\n{note}"
-    legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8.5, linespacing=1.5)
-    legend.text(0.0, 0.27, "colour: value of the partner", transform=legend.transAxes, fontsize=8.5)
-    colours, place = plt.cm.ScalarMappable(cmap="viridis"), legend.inset_axes([0.0, 0.16, 0.75, 0.07])
-    bar = figure.colorbar(colours, cax=place, orientation="horizontal", ticks=[0, 1])
-    bar.set_ticklabels(["low", "high"])
-    bar.outline.set_visible(False)
+            causes = f"causes {partners.max():.0%} of the scatter"
+            ax.set_title(f"colour: {symbol(partner, 15)}\n{causes}", fontsize=8.5)
+    text = f"{_ensemble(dec.ensemble.metric)}\n{_R2.format(dec.ensemble.r2)}\n\npoint: one {_labels.point}\n"
+    text += "line: what a value does by itself;\noff it, others make the difference"
+    legend.text(0.0, 0.98, text, transform=legend.transAxes, va="top", fontsize=8, linespacing=1.4)
+    marks = {"low": 0.0, "middle": 0.5, "high": 1.0} | ({} if active.all() else {"has none": np.nan})
+    dots = [plt.Line2D([], [], ls="", marker="o", ms=4, color=AMOUNT(v), label=w) for w, v in marks.items()]
+    title = "colour: the value of what is\nnamed above the panel"
+    legend.legend(handles=dots, title=title, loc="lower left", ncols=2, fontsize=8, title_fontsize=8)
     return figure
 
 
 @styled
 def shares(decompositions: Mapping[str, effects.Decomposition]):
     """Share of the variance that each hyperparameter explains alone (diagonal) and each pair jointly."""
-    size = (4.0 * len(decompositions), 3.5)
-    figure, axes = plt.subplots(1, len(decompositions), figsize=size, squeeze=False)
+    figure, axes = plt.subplots(1, n := len(decompositions), figsize=(4.0 * n, 3.5), squeeze=False)
     for ax, (metric, dec) in zip(axes.flat, decompositions.items()):
         found, grid = dec.variance(n_resamples=0), pd.DataFrame(np.nan, dec.names, dec.names)
         share = dict(zip(zip(found["order"], found.index), found["share"]))
         for subset in (s for s in dec.subsets if len(s) <= 2):
             grid.loc[subset[-1], subset[0]] = share[len(subset), " × ".join(subset)] * 100
         text = grid.map(lambda v: f"{v:.0f}" if v >= 0.5 else "")
-        grid = grid.rename(index=symbol, columns=symbol)
-        higher = dec.orders(n_resamples=0)["share"]["3+"]
-        title = f"{label(metric)}: % of variance\n(three and more together: {higher:.0%})"
-        heat(ax, grid, title=title, size=9, annot=text, fmt="", vmin=0, square=True)
+        rest = f"in larger sets {dec.orders(n_resamples=0)['share']['3+']:.0%}"
+        title = f"{label(metric)}: % of variance alone\nand in pairs; {rest}"
+        named = grid.rename(index=symbol, columns=symbol)
+        heat(ax, named, title=title, size=9, annot=text, fmt="", vmin=0, square=True)
     return figure
 
 
 @styled
 def surfaces(dec: effects.Decomposition, *, n_pairs: int = 3):
     """What the strongest pairs do jointly: mean prediction over both values, less the overall mean."""
-    found = dec.variance(n_resamples=0)
-    share = found.loc[found["order"] == 2, "share"].head(n_pairs)
+    share = dec.variance(n_resamples=0).query("order == 2")["share"].head(n_pairs)
     pairs = {" × ".join(subset): subset for subset in dec.subsets}
     grids = {pairs[pair]: effects.surface(dec.ensemble, pairs[pair])["joint"] for pair in share.index}
     largest = max(grid.abs().max() for grid in grids.values())
@@ -408,38 +453,18 @@ def surfaces(dec: effects.Decomposition, *, n_pairs: int = 3):
     for ax, ((x, y), grid), of_variance in zip(axes.flat, grids.items(), share):
         u = np.linspace(0, 1, round(len(grid) ** 0.5))
         z = grid.to_numpy().reshape(len(u), -1).T
-        drawn = ax.contourf(u, u, z, levels=np.linspace(-largest, largest, 15), cmap="RdBu_r")
-        ax.contour(u, u, z, levels=[0], colors=GREY, linewidths=0.8)
+        levels = np.linspace(-largest, largest, 15)
+        drawn = ax.contourf(u, u, z, levels=levels, cmap="RdBu_r")
+        ax.contour(u, u, z, levels=levels[1::2], colors=GREY, linewidths=0.7)  # dashed where it is below 0
         along(ax, dec.ensemble.space, x)
         along(ax, dec.ensemble.space, y, "y")
         ax.set_title(f"interaction: {of_variance:.0%} of variance", fontsize=8.5)
         ax.set_aspect("equal")
         ax.grid(visible=False)
-    step = 2 * 10.0 ** np.floor(np.log10(largest / 2))
-    step *= 1 + (largest >= 6 * step)
-    marked = [step * k for k in range(-5, 6) if abs(step * k) <= largest]
-    bar = figure.colorbar(drawn, ax=list(axes.flat), shrink=0.8, pad=0.02)
-    bar.set_ticks(marked, labels=[f"{t:+.2g}" if t else "0" for t in marked])
-    bar.set_label(f"effect on {label(dec.ensemble.metric)}", fontsize=8)
+    told = plt.FuncFormatter(lambda v, _: f"{v:+.2g}" if abs(v) > 1e-9 * largest else "0")
+    scale = {"ticks": plt.MaxNLocator(6), "format": told, "shrink": 0.8, "pad": 0.02}
+    bar = figure.colorbar(drawn, ax=list(axes.flat), label=f"effect on {label(dec.ensemble.metric)}", **scale)
     bar.outline.set_visible(False)
-    return figure
-
-
-@styled
-def deep_and_exact(deep: Mapping[str, Attribution], exact: Mapping[str, Attribution]):
-    """Running means of Deep SHAP (dashed) and exact SHAP values (solid) of both ensembles."""
-    first, color_of = next(iter(deep.values())), colors(deep)
-    figure, axes, legend = _panels(first.ensemble.space, first.names, 2.1, "mean SHAP value", 0.5)
-    for metric, color in color_of.items():
-        for attributions, style in ((deep, "--"), (exact, "-")):
-            curves = attributions[metric].curves().groupby("hyperparameter")
-            for ax, name in zip(axes, first.names):
-                curve = curves.get_group(name)
-                ax.plot(curve["unit"], curve["mean"], style, color=color, lw=1.4)
-    entries = [(color, "-", label(metric)) for metric, color in color_of.items()]
-    entries += [(GREY, "-", "exact"), (GREY, "--", "Deep SHAP")]
-    handles = [plt.Line2D([], [], color=color, ls=style, label=what) for color, style, what in entries]
-    legend.legend(handles=handles, loc="center left", fontsize=8)
     return figure
 
 
@@ -449,8 +474,8 @@ def methods(tables: Mapping[str, pd.DataFrame]):
     n_columns = sum(len(frame.columns) for frame in tables.values())
     figure, axes = plt.subplots(1, len(tables), figsize=(0.62 * n_columns + 0.6, 3.4), squeeze=False)
     for ax, (metric, frame) in zip(axes.flat, tables.items()):
-        title = f"{label(metric)}: % of importance"
-        heat(ax, frame.rename(index=symbol) * 100, title=title, size=8.5, fmt=".0f")
+        share = frame.rename(index=symbol) * 100
+        heat(ax, share, title=f"{label(metric)}: % of importance", size=8.5, fmt=".0f")
         (first, _), *others = frame.corr("kendall").iloc[0].items()
         labels = [first, *(f"{method}\nτ = {tau:.2f}" for method, tau in others)]
         ax.set_xticklabels(labels, rotation=50, ha="right", rotation_mode="anchor")
@@ -460,18 +485,18 @@ def methods(tables: Mapping[str, pd.DataFrame]):
 @styled
 def convergence(frame: pd.DataFrame):
     """How explanations of n observations differ from that of all; means and ranges of the repeats."""
-    panels = {
-        "rank_correlation": "rank correlation of importances\nwith those of all observations",
-        "curve_error": "error of the curves,\nshare of the largest effect",
-        "overlap": "overlap of\nrecommended ranges",
-    }
+    panels = {"rank_correlation": "rank correlation of importances\nwith those of all observations"}
+    panels["curve_error"] = "error of the curves,\nshare of the largest effect"
+    panels["overlap"] = "overlap of\nrecommended ranges"
     figure, axes = plt.subplots(1, 3, figsize=(8.6, 2.6))
-    order = ["exact", *(m for m in frame["method"].unique() if m != "exact")]
+    frame = frame.assign(method=frame["method"].replace("exact", "exact SHAP values"))
+    order = sorted(frame["method"].unique(), key="exact SHAP values".__ne__)
     for ax, (column, title) in zip(axes, panels.items()):
-        for method, color in zip(order, sns.color_palette(n_colors=len(order))):
+        for method, color, mark in zip(order, PALETTE, _MARKS):
+            line = {"alpha": 0.15, "marker": mark, "ms": 4, "label": method}
             here = frame[frame["method"] == method].dropna(subset=[column])
             if len(here):
-                band(ax, repeats(here, "n", column), "n", "mean", color, 0.15, marker="o", ms=3, label=method)
+                band(ax, repeats(here, "n", column), "n", "mean", color, **line)
         ax.set_title(title, fontsize=8.5)
         logarithmic(ax, sorted(frame["n"].unique()), "observations")
     axes[0].legend(fontsize=7.5, loc="lower right")
@@ -494,8 +519,7 @@ def budgets(explained: Mapping[str, Budgets], unit: str = "budget"):
     unit : str
         What the budget is, for the axis: ``epochs`` for example.
     """
-    size = (4.4 * len(explained), 3.6)
-    figure, axes = plt.subplots(1, len(explained), figsize=size, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, n := len(explained), figsize=(4.4 * n, 3.6), sharey=True, squeeze=False)
     top = 1.03 * max(found.importances["high"].max() for found in explained.values())
     for ax, (metric, found) in zip(axes.flat, explained.items()):
         color_of = dict(zip(found.last.names, sns.color_palette("colorblind", len(found.last.names))))
@@ -505,12 +529,11 @@ def budgets(explained: Mapping[str, Budgets], unit: str = "budget"):
         for name, end in lines["importance"].last().sort_values().items():
             # Moved up until it does not overlap the one below.
             height = max(end, height + 0.07 * top)
-            place = found.budgets[-1] * 1.1, height
-            ax.text(*place, symbol(name), color=color_of[name], va="center", fontsize=9.5)
+            ax.text(found.budgets[-1] * 1.1, height, symbol(name), color=color_of[name], va="center")
         ax.axvline(found.enough(), color=GREY, lw=1, ls=":")
         # Labels of neighbouring budgets would run into each other.
         apart = np.divide([*found.budgets[1:], np.inf], found.budgets) > 1.22
-        logarithmic(ax, np.array(found.budgets)[apart], unit)
+        logarithmic(ax, np.array(found.budgets)[apart], f"{unit}  (dotted: the order is settled)")
         ax.set(title=label(metric), ylim=(0, top))
     axes[0, 0].set_ylabel("importance: mean |SHAP value|")
     return figure
@@ -520,8 +543,8 @@ def budgets(explained: Mapping[str, Budgets], unit: str = "budget"):
 def save(figure, folder: Path, name: str, *, close: bool = False) -> Path:
     """Write a figure as PNG and PDF, and close it if that is all that it was for; the PNG's path."""
     # Without dates, so that equal figures are equal files.
-    for suffix, dated in (("pdf", "CreationDate"), ("png", "Software")):
-        figure.savefig(folder / f"{name}.{suffix}", metadata={dated: None})
+    for suffix, dated, says in (("pdf", "CreationDate", "Subject"), ("png", "Software", "Description")):
+        figure.savefig(folder / f"{name}.{suffix}", metadata={dated: None, says: figure.get_label()})
     if close:
         plt.close(figure)
     return folder / f"{name}.png"

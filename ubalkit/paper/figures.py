@@ -91,7 +91,7 @@ def claims(judged: pd.DataFrame):
     >>> row = {"claim": 1, "statement": "beta_2 has the most impact", "metric": "test_accuracy"}
     >>> figure = claims(pd.DataFrame([{**row, "effect": 0.2, "low": 0.1, "high": 0.3}]))
     """
-    colors = {**COLORS, "both": "#666666"}
+    colors = {**COLORS, "both": GREY}
     figure, ax = plt.subplots(figsize=(7.2, 0.26 * len(judged) + 0.8))
     # Effects have different units; each is drawn in units of the interval's farthest end.
     scale = judged[["low", "high"]].abs().max(axis=1)
@@ -158,11 +158,11 @@ def best_of(frame: pd.DataFrame, metric: str):
     >>> figure = best_of(curve.assign(arm="whole"), "test_accuracy")
     """
     figure, ax = plt.subplots(figsize=(5.2, 3.1))
-    for (arm, curve), color in zip(frame.groupby("arm", sort=False), sns.color_palette()):
-        figures.band(ax, curve, "n", "best", color, 0.2, label=arm)
+    for (arm, curve), color, ls in zip(frame.groupby("arm", sort=False), figures.PALETTE, figures.LINES):
+        figures.band(ax, curve, "n", "best", color, 0.2, label=arm, ls=ls)
     ax.set(xscale="log", xlabel="networks trained", ylabel=f"best {figures.label(metric)}")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right", handlelength=3)
     return figure
 
 
@@ -177,7 +177,7 @@ def coupling(table: pd.DataFrame):
     figure, axes = plt.subplots(1, len(LABELS), figsize=(7.6, 3.2), sharey=True, layout="constrained")
     x, y = table["gammaF_1"] - table["beta_2"], table["gammaF_2"] - table["beta_3"]
     for ax, (metric, label) in zip(axes, LABELS.items()):
-        drawn = ax.scatter(x, y, c=table[metric], cmap="viridis", vmin=0, vmax=1, s=9, lw=0)
+        drawn = ax.scatter(x, y, c=table[metric], cmap=figures.AMOUNT, vmin=0, vmax=1, s=9, lw=0)
         ax.axhline(0, color=GREY, lw=0.8)
         ax.axvline(0, color=GREY, lw=0.8)
         ax.set(title=label, xlim=(-1, 1), ylim=(-1, 1), xticks=[-1, 0, 1], yticks=[-1, 0, 1], aspect="equal")

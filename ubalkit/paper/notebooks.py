@@ -173,7 +173,9 @@ def _execute(source: Path, given: Mapping, folder: Path) -> Path:
 
     start = time.perf_counter()
     target = folder / source.name
-    settings = {"cwd": str(files.notebooks()), "progress_bar": False}
+    # A kernel warns that it listens to this machine, as every kernel does.
+    quiet = ["--IPKernelApp.log_level=40"]
+    settings = {"cwd": str(files.notebooks()), "progress_bar": False, "extra_arguments": quiet}
     try:
         papermill.execute_notebook(str(source), str(target), given, **settings)
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
@@ -188,9 +190,10 @@ def everything(profile: str, *, published: bool = False) -> None:
 
     Notebooks 1 and 2 make what the others read; 0 and 5 need nothing of theirs.
     """
-    notebooks = possible(profile)
+    notebooks, changed = possible(profile), []
     for name in (name for name in NOTEBOOKS if name not in notebooks):
         print(f"{name}: left out, its networks of the profile {profile} are not recorded", flush=True)
+    print("Two notebooks at a time, minutes each; a line says when one is done.", flush=True)
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(run, profile, notebooks[:2]): profile, pool.submit(meet): "ubal"}
         next(iter(running)).result()
@@ -200,25 +203,38 @@ def everything(profile: str, *, published: bool = False) -> None:
         for finished in as_completed(running):
             finished.result()
             if published:
-                publish(running[finished])
+                changed += publish(running[finished]) or []
+    print(f"Made: {files.runs(profile)}; open figures/fig3.png there first, then the notebooks.")
     if published:
-        print(f"Published: {files.figures()}; start with fig3_{profile}.png.")
+        anew = ", ".join(sorted({path.name for path in changed}))
+        print(
+            f"Published in {files.figures()} and {files.data()}: {anew or 'nothing new, it says the same'}."
+        )
 
 
 def publish(profile: str) -> list[Path]:
     """Copy what a profile's runs show: figures and their frames into ``figures/``, the rest into ``data/``.
 
     That is the verdicts on the paper's statements, and the results by name;
-    see `ubalkit.paper.results`.
+    see `ubalkit.paper.results`. A table that says the same as the published
+    one, but for last digits, is left alone; so are the figures where all
+    tables are. Of figures drawn in a new way remove the old files first.
+
+    Returns
+    -------
+    list of Path
+        What was written.
     """
-    folder, runs = files.writable(files.figures()), files.runs(profile)
-    frames = [path for name in FRAMES if (path := runs / f"{name}.csv").is_file()]
-    made = [*sorted((runs / "figures").glob("*.p[nd][gf]")), *frames]
-    copies = [Path(shutil.copy(path, folder / f"{path.stem}_{profile}{path.suffix}")) for path in made]
-    if (runs / "claims.csv").is_file():
-        data = files.writable(files.data(profile))
-        copies.append(Path(shutil.copy(runs / "claims.csv", data / "claims.csv")))
+    folder, runs, data = files.writable(files.figures()), files.runs(profile), files.data(profile)
+    tables = {runs / f"{name}.csv": folder / f"{name}_{profile}.csv" for name in FRAMES}
+    tables[runs / "claims.csv"] = data / "claims.csv"
+    said = {old: new.read_text(encoding="utf-8") for new, old in tables.items() if new.is_file()}
+    made = [path for old, text in said.items() for path in results.put(text, old)]
     if (runs / "results").is_dir():
-        copies.append(files.data("results") / f"{profile}.csv")
-        results.publish(runs, copies[-1])
-    return copies
+        made += results.publish(runs, files.data("results") / f"{profile}.csv")
+    drawn = {
+        new: folder / f"{new.stem}_{profile}{new.suffix}" for new in (runs / "figures").glob("*.p[nd][gf]")
+    }
+    return made + [
+        Path(shutil.copy(*pair)) for pair in sorted(drawn.items()) if made or not pair[1].is_file()
+    ]
