@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: reproduce test lint unit notebooks refresh slow benchmark lab docs doors clean
+.PHONY: reproduce test lint unit notebooks texts refresh slow benchmark lab docs doors clean
 
 reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
 	$(BIN)/python -m ubalkit notebooks --publish $(if $(PROFILE),--profile $(PROFILE))
@@ -37,6 +37,9 @@ refresh: $(READY)
 		notebooks/0*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "metadata.papermill cell.metadata.papermill \
 		cell.metadata.execution metadata.language_info.version" notebooks/0*.ipynb
+
+texts: $(READY)  ## the numbers in README, the pages and the notebooks' texts, from data/results
+	$(BIN)/python docs/texts.py
 
 slow: $(READY)  ## the calibration of the intervals, minutes
 	$(BIN)/python -m pytest tests -o addopts="" -m slow -s

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from ubalkit.ubal.generec import GeneRec
+from generec import GeneRec
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The phases of notebook 0: what is drawn is what the network holds."""
 
+import introduction
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 
 from ubalkit import UBAL
-from ubalkit.paper import introduction
 
 
 @pytest.fixture

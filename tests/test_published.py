@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import texts
 
 from ubalkit import files, observations
-from ubalkit.paper import claims, comparisons, protocols, results
+from ubalkit.paper import claims, comparisons, protocols
 
 PAPER = protocols.get("paper").protocol
 ARMS = ("full", "paper", "ours", "joint", "rule")
@@ -39,7 +40,7 @@ def found_in(tables):
 
 def wrong(tables):
     """The names of the published results that the tables do not bear, to a thousandth."""
-    published = results.load()
+    published = texts.load()
     return [name for name, value in found_in(tables).items() if abs(published[name].value - value) > 1e-3]
 
 
@@ -90,7 +91,7 @@ def test_learning_curves_end_where_the_observations_are(tables):
 
 
 def test_deep_shap_and_exact_values_agree_on_all_verdicts_but_the_one_that_the_readme_names():
-    verdicts = {n: r.value for n, r in results.load().items() if r.unit == "verdict" and ".claim_" in n}
+    verdicts = {n: r.value for n, r in texts.load().items() if r.unit == "verdict" and ".claim_" in n}
     deep = {n.removesuffix("_deep"): v for n, v in verdicts.items() if n.endswith("_deep")}
     assert len(deep) == 21
     apart = [name for name, verdict in deep.items() if verdicts[f"{name}_exact"] != verdict]

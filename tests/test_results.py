@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+import texts
 
 from ubalkit import files
 from ubalkit.paper import results
@@ -38,7 +39,7 @@ def test_what_is_saved_is_read_again(tmp_path, monkeypatch):
     results.save(found, tmp_path, "03_shap")
     results.publish(tmp_path, tmp_path / "data" / "results" / "paper.csv")
     monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
-    read = results.load()
+    read = texts.load()
     assert list(read) == [f"paper.{name}" for name in found]
     for name, result in found.items():
         assert str(read[f"paper.{name}"]) == str(result)
@@ -61,14 +62,14 @@ def test_a_text_is_filled_between_its_marks_and_nowhere_else_and_a_mark_without_
     text = (
         "Of <!--a.n-->7<!----> networks <!--a.rule-->?<!---->, best <!--a.rule:high-->0.1<!---->, 0.99 not."
     )
-    filled = results.fill(text, FOUND)
+    filled = texts.fill(text, FOUND)
     assert filled == (
         "Of <!--a.n-->1 472<!----> networks <!--a.rule-->0.69 (0.67 to 0.71)<!---->, "
         "best <!--a.rule:high-->0.71<!---->, 0.99 not."
     )
-    assert results.fill(filled, FOUND) == filled
+    assert texts.fill(filled, FOUND) == filled
     with pytest.raises(ValueError, match=r"no result 'a\.ruel'"):
-        results.fill("<!--a.ruel-->0.69<!---->", FOUND)
+        texts.fill("<!--a.ruel-->0.69<!---->", FOUND)
 
 
 # What is published
@@ -76,7 +77,7 @@ def test_a_text_is_filled_between_its_marks_and_nowhere_else_and_a_mark_without_
 
 def published():
     """Every text of the repository that quotes results, by where it stands."""
-    for path in results.texts():
+    for path in texts.pages():
         if path.suffix == ".md":
             yield str(path.relative_to(files.home())), path.read_text(encoding="utf-8")
             continue
@@ -90,13 +91,13 @@ TEXTS = dict(published())
 
 @pytest.mark.parametrize("where", [where for where, text in TEXTS.items() if "<!--" in text])
 def test_every_number_of_a_text_is_the_one_found(where):
-    assert results.fill(TEXTS[where], results.load()) == TEXTS[where]
+    assert texts.fill(TEXTS[where], texts.load()) == TEXTS[where]
 
 
 def test_an_edited_number_is_noticed():
     text = TEXTS["README.md"]
     edited, n = re.subn(r"(<!--[\w.]+-->0\.\d)\d", r"\g<1>_", text, count=1)
-    assert n == 1 and results.fill(edited, results.load()) == text
+    assert n == 1 and texts.fill(edited, texts.load()) == text
 
 
 def unmarked(text):

@@ -1,4 +1,4 @@
-"""The command line: ``ubalkit explain | search | verify | merge | notebooks | texts``."""
+"""The command line: ``ubalkit explain | search | verify | merge | notebooks``."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from ubalkit import experiment, extra, files, observations, workers
 from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
-from ubalkit.paper import examples, notebooks, protocols, results
+from ubalkit.paper import examples, notebooks, protocols
 
 #: Options of ``explain`` that `readers.read` takes by the same name.
 READ = {
@@ -81,7 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     one = add(_notebooks, "Run the notebooks in order.")
     one.add_argument("--profile", help=f"one of {', '.join(protocols.NAMES)}; the best recorded by default")
     one.add_argument("--publish", action="store_true", help="copy the figures into figures/")
-    add(_texts, "Write the published results into README, docs and the notebooks' texts.")
     return parser
 
 
@@ -175,10 +174,6 @@ def _explain(given: argparse.Namespace) -> int:
     path.write_text(explained.html(made=made), encoding="utf-8")
     print(*explained.report, f"Open {path}.", sep="\n")
     return 0
-
-
-def _texts(given: argparse.Namespace) -> None:
-    results.write_texts()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,4 @@
-"""Results by name: what the notebooks found, and the numbers in the texts, which are taken from there.
-
-A number in a text stands between two comments that no page shows. The first
-names it: ``<!--paper.r2_test-->0.83 (0.82 to 0.85)<!---->``, or one part of
-it: ``<!--paper.r2_test:value-->0.83<!---->``. ``python -m ubalkit texts``
-writes what was found into README, ``data/README.md``, the pages of ``docs``
-and the notebooks' texts.
-"""
+"""Results by name: what the notebooks found, for the texts, which take their numbers from there."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ubalkit import extra, files
+from ubalkit import files
 
-_MARKED = re.compile(r"(<!--([\w.]+)(?::(value|low|high))?-->).*?<!---->", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|nan")
-_AS_TEXT = {"dtype": str, "keep_default_na": False}
+AS_TEXT = {"dtype": str, "keep_default_na": False}
 
 #: Of these units whole numbers are shown, of all others two decimals.
 WHOLE = ("%", "networks", "epochs", "intervals", "statements", "trials", "units")
@@ -96,67 +88,9 @@ def publish(folder: Path, path: Path) -> list[Path]:
     Rows of notebooks that did not run stay: a part of the notebooks does not
     undo the rest.
     """
-    parts = [pd.read_csv(file, **_AS_TEXT) for file in sorted((folder / "results").glob("*.csv"))]
+    parts = [pd.read_csv(file, **AS_TEXT) for file in sorted((folder / "results").glob("*.csv"))]
     if path.is_file():
-        old = pd.read_csv(path, **_AS_TEXT)
+        old = pd.read_csv(path, **AS_TEXT)
         parts.append(old[~old["notebook"].isin(pd.concat(parts)["notebook"])])
     frame = pd.concat(parts).sort_values("notebook", kind="stable")
     return put(frame.to_csv(index=False), path)
-
-
-def load() -> dict[str, Result]:
-    """All published results, ``data/results``: the name of each file, a dot, and the name of the result."""
-    found = {}
-    for path in sorted(files.data("results").glob("*.csv")):
-        frame = pd.read_csv(path, **_AS_TEXT)
-        bounds = frame[["low", "high"]].replace("", "nan").astype(float)
-        values = [float(v) if _NUMBER.fullmatch(v) else v for v in frame["value"]]
-        rows = zip(values, bounds["low"], bounds["high"], frame["unit"])
-        found |= {f"{path.stem}.{name}": Result(*row) for name, row in zip(frame["name"], rows)}
-    return found
-
-
-def fill(text: str, found: Mapping[str, Result]) -> str:
-    """A text with what was found between its marks.
-
-    Raises
-    ------
-    ValueError
-        For a mark whose result there is not.
-
-    Examples
-    --------
-    >>> fill("An accuracy of <!--a.best-->?<!---->.", {"a.best": Result(0.94)})
-    'An accuracy of <!--a.best-->0.94<!---->.'
-    """
-
-    def written(match: re.Match) -> str:
-        mark, name, part = match.groups()
-        if name not in found:
-            raise ValueError(f"There is no result {name!r}; the notebooks write them into data/results.")
-        return f"{mark}{found[name].part(part) if part else found[name]}<!---->"
-
-    return _MARKED.sub(written, text)
-
-
-def texts() -> list[Path]:
-    """The files whose texts hold results."""
-    pages = [folder / "README.md" for folder in (files.home(), files.data())]
-    pages += sorted((files.home() / "docs").rglob("*.md"))
-    return [*pages, *sorted(files.notebooks().glob("0*.ipynb"))]
-
-
-def write_texts() -> None:
-    """Write the published results into all texts."""
-    nbformat = extra("nbformat")  # which a bare GPU machine, that searches by the same command line, lacks
-
-    found = load()
-    for path in texts():
-        if path.suffix == ".md":
-            path.write_text(fill(path.read_text(encoding="utf-8"), found), encoding="utf-8")
-            continue
-        notebook = nbformat.read(path, as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                cell.source = fill(cell.source, found)
-        nbformat.write(notebook, path)
