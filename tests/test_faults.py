@@ -93,33 +93,6 @@ def test_killed_twenty_times_in_a_row_the_table_is_that_of_an_undisturbed_search
         assert_same(quiet_run(PROTOCOL, folder, chunk=7), whole)
 
 
-@pytest.mark.parametrize("moment", ["fsync", "replace"])
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_while_it_writes_a_search_leaves_whole_chunks_only(tmp_path, undisturbed, moment, after):
-    calls, real = [], getattr(os, moment)
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) == 3 and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        real(*arguments)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def work():
-        setattr(os, moment, killed)
-        quiet_run(experiment(), tmp_path)
-
-    with forked(work) as process:
-        os.waitpid(process, 0)
-    whole = 2 + (moment == "replace" and after)
-    with no_warning():
-        assert len(observations.read_chunks(tmp_path, experiment())) == 2 * whole
-        assert_same(quiet_run(experiment(), tmp_path), undisturbed)
-    # The draft that the kill left is gone, too.
-    assert {*tmp_path.iterdir()} <= {tmp_path / ".lock", *chunk_files(tmp_path)}
-
-
 def test_a_process_of_the_search_that_is_killed_is_named_and_nothing_finished_is_lost(tmp_path, undisturbed):
     fatal = undisturbed.loc[10, "x"]
 

@@ -1,6 +1,8 @@
 """The command line: ``python -m ubalkit search | verify | merge | notebooks | own | texts``."""
 
 import argparse
+import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        parser.exit(given.command(given) or 0)
+        status = given.command(given) or 0
+        sys.stdout.flush()
+        parser.exit(status)
     except KeyboardInterrupt as stopped:
         parser.exit(130, f"{stopped}\n")
-    except (ValueError, FileNotFoundError, workers.Lost) as error:
+    except (ValueError, OSError, workers.Lost) as error:
+        if isinstance(error, BrokenPipeError):  # nobody reads on: at the end Python would say so, too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         parser.exit(2, f"{error}\n")
 
 
@@ -81,12 +87,12 @@ def _experiment(name: str) -> Experiment:
 
 def _search(given: argparse.Namespace) -> None:
     searched = _experiment(given.profile)
-    out = given.out or files.runs(searched.name)
+    out = (given.out or files.runs(searched.name)).absolute()
     folder, recorded = files.writable(out / "chunks"), out / "observations.csv"
-    if recorded.is_file() and not any(folder.glob("*.chunk.json")):
+    for rest in observations.rest(recorded, observations.read_chunks(folder, searched).index, searched):
         # A table that came without its chunks, as the recorded ones do, is extended.
-        observations.write_chunk(observations.read(recorded, searched).table, folder, searched)
-    made = [files.read_json(path) for path in out.glob("observations.json")]
+        observations.write_chunk(rest, folder, searched)
+    made = [files.read_about(path) for path in out.glob("observations.json")]
     start, count = time.perf_counter(), given.count or searched.n_configurations
     how = {name: getattr(given, name) for name in ("n_jobs", "chunk", "device", "precision")}
     with workers.connected(given.dask) as client:
@@ -116,7 +122,7 @@ def _merge(given: argparse.Namespace) -> int:
     if table.empty:
         raise ValueError(f"No chunk files in {', '.join(map(str, given.folders))}.")
     observations.checked(table, searched.space, searched.seed, searched.metrics)
-    made = [files.read_json(p) for f in given.folders for p in sorted(f.rglob("observations.json"))]
+    made = [files.read_about(p) for f in given.folders for p in sorted(f.rglob("observations.json"))]
     about = experiment.provenance(searched, **_history(made))
     out = files.writable(given.out or files.runs(searched.name)) / "observations.csv"
     observations.write(Trials(table, searched.space, searched.directions, about=about), out)

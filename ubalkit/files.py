@@ -39,7 +39,7 @@ def notebooks() -> Path:
 
 def runs(name: str = "") -> Path:
     """What the runs of an experiment write: observations, frames, figures, executed notebooks."""
-    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").resolve() / _folder(name)
+    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").absolute() / _folder(name)
 
 
 def _folder(name: str) -> str:
@@ -66,7 +66,10 @@ def writable(folder: Path) -> Path:
         If it cannot be made or written to.
     """
     try:
+        new = [made for made in (folder, *folder.parents) if not made.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for made in new:
+            _sync(made.parent)
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -94,8 +97,18 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk: until then a power cut may bring the old ones back."""
+    with contextlib.suppress(OSError):  # no folder can be opened on Windows
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all; once this returns it is on the disk.
 
     Raises
     ------
@@ -110,6 +123,7 @@ def write(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
+        _sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()
@@ -186,11 +200,30 @@ def write_table(table: pd.DataFrame, path: Path, **about) -> None:
     >>> again.equals(table), about["rows"], about["seed"]
     (True, 2, 0)
     """
-    text = to_csv(table)
+    text, before = to_csv(table), {}
+    with contextlib.suppress(OSError, ValueError):  # none, or none that can be read
+        before = {"before": read_about(path)}
     own = {"rows": len(table), "sha256": sha256(text)}
-    write(path, text)
     # The first and the last word are the table's own, also where `about` is that of another one.
-    write(path.with_suffix(".json"), json.dumps({**own, **about, **own}, indent=1) + "\n")
+    about = {**own, **about, **own}
+    # A kill between these leaves a table, the old or the new one, with what is said of it.
+    write(path.with_suffix(".json"), json.dumps(about | before, indent=1) + "\n")
+    write(path, text)
+    write(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
+
+
+def read_about(path: Path) -> dict:
+    """What is said of a table, in the JSON beside it."""
+    about, table = read_json(path.with_suffix(".json")), path.with_suffix(".csv")
+    before = about.pop("before", None)
+    if before and table.is_file() and sha256(_text(table)) == before.get("sha256"):
+        return before  # the process that wrote the new words was killed before the table
+    return about
+
+
+def _text(path: Path) -> str:
+    # What is not UTF-8 has another SHA-256 than what was written.
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
@@ -205,8 +238,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
-    # What is not UTF-8 has another SHA-256 than what was written.
-    text, about = path.read_text(encoding="utf-8", errors="replace"), read_json(path.with_suffix(".json"))
+    text, about = _text(path), read_about(path)
     _unchanged(path, about.get("sha256"), text)
     return from_csv(text), about
 

@@ -7,6 +7,7 @@ nothing but time: Dask evaluates its pieces again elsewhere.
 
 import contextlib
 import itertools
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -105,11 +106,15 @@ def in_processes(work: Work, pieces: Iterable[Sequence[int]], n: int) -> Iterato
             yield from parallel(delayed(work)(piece) for piece in pieces)
     except BrokenProcessPool:
         raise Lost("A process of the search died: killed, or out of memory.") from None
+    except UnboundLocalError as error:  # loky's own, where no file can be opened to start a process
+        raise error.__context__ or error
 
 
 def _start_worker(search: int) -> None:
     # A notebook's interrupt goes to its kernel's children, too; what to stop is for the search to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nor does it wait at its end for threads that an objective has left running.
+    multiprocessing.util.Finalize(None, os._exit, args=(0,), exitpriority=0)
     threading.Thread(target=_follow, args=(search,), daemon=True).start()
 
 
