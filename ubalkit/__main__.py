@@ -92,7 +92,7 @@ def _search(given: argparse.Namespace) -> None:
     for rest in observations.rest(recorded, observations.read_chunks(folder, searched).index, searched):
         # A table that came without its chunks, as the recorded ones do, is extended.
         observations.write_chunk(rest, folder, searched)
-    made = [files.read_about(path) for path in out.glob("observations.json")]
+    made = [files.read_json(path) for path in out.glob("observations.json")]
     start, count = time.perf_counter(), given.count or searched.n_configurations
     how = {name: getattr(given, name) for name in ("n_jobs", "chunk", "device", "precision")}
     with workers.connected(given.dask) as client:
@@ -122,7 +122,7 @@ def _merge(given: argparse.Namespace) -> int:
     if table.empty:
         raise ValueError(f"No chunk files in {', '.join(map(str, given.folders))}.")
     observations.checked(table, searched.space, searched.seed, searched.metrics)
-    made = [files.read_about(p) for f in given.folders for p in sorted(f.rglob("observations.json"))]
+    made = [files.read_json(p) for f in given.folders for p in sorted(f.rglob("observations.json"))]
     about = experiment.provenance(searched, **_history(made))
     out = files.writable(given.out or files.runs(searched.name)) / "observations.csv"
     observations.write(Trials(table, searched.space, searched.directions, about=about), out)

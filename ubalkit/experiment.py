@@ -198,9 +198,7 @@ class Experiment:
             values = {metric: float(found[metric]) for metric in self.metrics if metric in found}
         except _OverTime:
             return {**nothing, "why": f"took longer than {self.time_limit:g} s"}
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also `sys.exit`, and what no process could send to another
+        except (Exception, SystemExit) as error:
             status = "lost" if _machines(error) else "failed"
             return {
                 **nothing,
@@ -330,7 +328,7 @@ def run(
         done = observations.read_chunks(folder, experiment)
         missing = [i for i in wanted if i not in done.index]
         pieces = [missing[k : k + size] for k in range(0, len(missing), size)]
-        work = functools.partial(_piece, experiment, str(device), precision, ubalkit.__version__)
+        work = functools.partial(_piece, experiment, str(device), precision, workers.code())
         n_done, why = len(wanted) - len(missing), ""
         try:
             finished = _evaluated(work, pieces, n_jobs, client, device)
@@ -365,10 +363,10 @@ def _evaluated(work, pieces: list, n_jobs: int | None, client, device) -> Iterat
 
 
 def _piece(
-    experiment: Experiment, device: str, precision: str, version: str, indices: Sequence[int]
+    experiment: Experiment, device: str, precision: str, code: str, indices: Sequence[int]
 ) -> pd.DataFrame:
-    if version != ubalkit.__version__:
-        raise ValueError(f"A worker has ubalkit {ubalkit.__version__}, the search {version}.")
+    if code != workers.code():  # of a worker that came too late to be asked, or of a file changed meanwhile
+        raise ValueError(f"A worker has {workers.code()}, the search {code}.")
     with workers.torch_set(device, precision):
         return experiment.evaluate(indices, device=device)
 

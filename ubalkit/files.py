@@ -66,10 +66,9 @@ def writable(folder: Path) -> Path:
         If it cannot be made or written to.
     """
     try:
-        new = [made for made in (folder, *folder.parents) if not made.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        for made in new:
-            _sync(made.parent)
+        for within in folder.parents:
+            _sync(within)
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -202,7 +201,7 @@ def write_table(table: pd.DataFrame, path: Path, **about) -> None:
     """
     text, before = to_csv(table), {}
     with contextlib.suppress(OSError, ValueError):  # none, or none that can be read
-        before = {"before": read_about(path)}
+        before = {"before": read_table(path)[1]}
     own = {"rows": len(table), "sha256": sha256(text)}
     # The first and the last word are the table's own, also where `about` is that of another one.
     about = {**own, **about, **own}
@@ -210,20 +209,6 @@ def write_table(table: pd.DataFrame, path: Path, **about) -> None:
     write(path.with_suffix(".json"), json.dumps(about | before, indent=1) + "\n")
     write(path, text)
     write(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
-
-
-def read_about(path: Path) -> dict:
-    """What is said of a table, in the JSON beside it."""
-    about, table = read_json(path.with_suffix(".json")), path.with_suffix(".csv")
-    before = about.pop("before", None)
-    if before and table.is_file() and sha256(_text(table)) == before.get("sha256"):
-        return before  # the process that wrote the new words was killed before the table
-    return about
-
-
-def _text(path: Path) -> str:
-    # What is not UTF-8 has another SHA-256 than what was written.
-    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
@@ -238,7 +223,11 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
-    text, about = _text(path), read_about(path)
+    # What is not UTF-8 has another SHA-256 than what was written.
+    text, about = path.read_text(encoding="utf-8", errors="replace"), read_json(path.with_suffix(".json"))
+    before = about.pop("before", {})
+    if sha256(text) == before.get("sha256"):
+        about = before  # what wrote the new words was stopped before the new table
     _unchanged(path, about.get("sha256"), text)
     return from_csv(text), about
 
