@@ -61,7 +61,7 @@ def cluster(folder, n_workers, *options, **environment):
             start("worker", address, "--nthreads", "1", "--no-nanny", *options)
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(n_workers, timeout=180)
-            client.run(workers.code)  # the first time it takes long
+            client.run(files.code)  # the first time it takes long
         yield address, processes[0], processes[1:]
     finally:
         for process in processes:
@@ -124,7 +124,7 @@ def test_what_a_cluster_cannot_do_is_refused(address, tmp_path, monkeypatch):
             quiet_run(experiment(None, time_limit=1.0), tmp_path, client=client)
         # Of one that comes too late to be asked.
         monkeypatch.setattr(workers, "_able", lambda client: None)
-        monkeypatch.setattr(workers, "code", lambda: "other code")
+        monkeypatch.setattr(files, "code", lambda: "other code")
         with pytest.raises(ValueError, match=r"A worker has ubalkit .* the search other code\."):
             quiet_run(TINY, tmp_path, client=client)
 
@@ -162,6 +162,7 @@ def test_workers_without_the_code_of_the_search_are_named_and_left_out(tmp_path,
         said = [r"ImportError\('no ubalkit here'\)", r"ubalkit \S+ of source \w+ with torch \S+", "no answer"]
         refused("".join(rf"(?=.*tcp\S+ has {what}[.;])" for what in said))
         stopped.kill()
+        until(lambda: len(client.scheduler_info()["workers"]) == 2, "It was not missed.")
         right = joins(files.home())
         monkeypatch.setattr(workers, "LIMIT", 60)
         with pytest.warns(UserWarning, match=r"Workers without .* are left out: (tcp.*){2}\."):

@@ -241,6 +241,6 @@ def test_ten_thousand_steps():
     from hypothesis.stateful import run_state_machine_as_test
 
     STEPS.clear()
-    run_state_machine_as_test(Searches, settings=settings(max_examples=500, stateful_step_count=40))
+    run_state_machine_as_test(Searches, settings=settings(max_examples=350, stateful_step_count=40))
     print(dict(STEPS))
     assert STEPS["steps"] >= 10_000

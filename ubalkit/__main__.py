@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         status = given.command(given) or 0
-        sys.stdout.flush()
-        parser.exit(status)
+        parser.exit(sys.stdout.flush() or status)
     except KeyboardInterrupt as stopped:
         parser.exit(130, f"{stopped}\n")
     except (ValueError, OSError, workers.Lost) as error:

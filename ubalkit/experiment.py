@@ -199,12 +199,9 @@ class Experiment:
         except _OverTime:
             return {**nothing, "why": f"took longer than {self.time_limit:g} s"}
         except (Exception, SystemExit) as error:
-            status = "lost" if _machines(error) else "failed"
-            return {
-                **nothing,
-                "status": status,
-                "why": files.line(f"{type(error).__name__}: {error}", _LONGEST),
-            }
+            lost = isinstance(error, MemoryError) or getattr(error, "errno", None) in _FULL
+            why = files.line(f"{type(error).__name__}: {error}", _LONGEST)
+            return {**nothing, "status": "lost" if lost else "failed", "why": why}
         if set(found) != set(self.metrics):
             raise ValueError(
                 f"The objective returned the metrics {', '.join(map(str, found)):.200} for configuration "
@@ -212,12 +209,6 @@ class Experiment:
             )
         wrong = [f"{metric} = {value}" for metric, value in values.items() if not math.isfinite(value)]
         return {**nothing, "why": wrong[0]} if wrong else {**values, "status": "ok", "why": ""}
-
-
-def _machines(error: BaseException) -> bool:
-    """Whether an error tells of the machine, not of what was evaluated."""
-    full = isinstance(error, OSError) and error.errno in _FULL
-    return full or isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__  # of a GPU
 
 
 class _OverTime(BaseException):
@@ -328,15 +319,15 @@ def run(
         done = observations.read_chunks(folder, experiment)
         missing = [i for i in wanted if i not in done.index]
         pieces = [missing[k : k + size] for k in range(0, len(missing), size)]
-        work = functools.partial(_piece, experiment, str(device), precision, workers.code())
+        work = functools.partial(_piece, experiment, str(device), precision, files.code())
         n_done, why = len(wanted) - len(missing), ""
         try:
             finished = _evaluated(work, pieces, n_jobs, client, device)
             with contextlib.closing(finished), workers.bar(len(wanted), n_done, progress) as advance:
                 for rows in finished:
-                    if (lost := rows["status"] == "lost").any():
-                        why = f" ({rows.loc[lost, 'why'].iloc[0]})"
-                    if len(kept := rows[~lost]):
+                    lost = rows[rows["status"] == "lost"]
+                    why = f" ({lost['why'].iloc[0]})" if len(lost) else why
+                    if len(kept := rows.drop(index=lost.index)):
                         observations.write_chunk(kept, folder, experiment)
                     n_done += len(kept)
                     advance(len(kept))
@@ -365,8 +356,8 @@ def _evaluated(work, pieces: list, n_jobs: int | None, client, device) -> Iterat
 def _piece(
     experiment: Experiment, device: str, precision: str, code: str, indices: Sequence[int]
 ) -> pd.DataFrame:
-    if code != workers.code():  # of a worker that came too late to be asked, or of a file changed meanwhile
-        raise ValueError(f"A worker has {workers.code()}, the search {code}.")
+    if code != files.code():  # of a worker that came too late to be asked, or of a file changed meanwhile
+        raise ValueError(f"A worker has {files.code()}, the search {code}.")
     with workers.torch_set(device, precision):
         return experiment.evaluate(indices, device=device)
 

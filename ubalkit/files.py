@@ -6,15 +6,19 @@ folder that holds ``MNIST/raw``).
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
+
+from ubalkit import __version__
 
 
 def home() -> Path:
@@ -87,6 +91,14 @@ def line(value, most: int = 60) -> str:
     return " ".join(str(value).split()).encode("utf-8", "backslashreplace").decode()[:most]
 
 
+@functools.cache
+def code() -> str:
+    """What evaluates here: this package, a hash of its source, and torch's version."""
+    source = sha256("".join(p.read_text("utf-8") for p in sorted(Path(__file__).parent.rglob("*.py"))))
+    torch = metadata.version("torch").split("+")[0]  # loading it takes longer than a cluster may
+    return f"ubalkit {__version__} of source {source[:8]} with torch {torch}"
+
+
 def sha256(text: str) -> str:
     """SHA-256 of a text, in hexadecimal.
 
@@ -98,12 +110,10 @@ def sha256(text: str) -> str:
 
 def _sync(folder: Path) -> None:
     """Have the names in a folder on the disk: until then a power cut may bring the old ones back."""
-    with contextlib.suppress(OSError):  # no folder can be opened on Windows
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # Windows opens no folder
         opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+        stack.callback(os.close, opened)
+        os.fsync(opened)
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -226,8 +236,8 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
     # What is not UTF-8 has another SHA-256 than what was written.
     text, about = path.read_text(encoding="utf-8", errors="replace"), read_json(path.with_suffix(".json"))
     before = about.pop("before", {})
-    if sha256(text) == before.get("sha256"):
-        about = before  # what wrote the new words was stopped before the new table
+    # Of an old table, where what wrote the new words was stopped before it wrote the new one.
+    about = before if sha256(text) == before.get("sha256") else about
     _unchanged(path, about.get("sha256"), text)
     return from_csv(text), about
 

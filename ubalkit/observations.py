@@ -301,8 +301,7 @@ def rest(path: Path, known: Sequence[int], experiment) -> list[pd.DataFrame]:
             raise
         warnings.warn(f"{files.line(error, 500)} Its chunks are read alone.", stacklevel=3)
         table = pd.DataFrame()
-    table = table.drop(index=known, errors="ignore")
-    return [table] if len(table) else []
+    return [rows] if len(rows := table.drop(index=known, errors="ignore")) else []
 
 
 def _rows(path: Path, experiment) -> pd.DataFrame | None:

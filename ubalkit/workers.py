@@ -7,7 +7,6 @@ nothing but time: Dask evaluates its pieces again elsewhere.
 
 import asyncio
 import contextlib
-import functools
 import itertools
 import multiprocessing.util
 import os
@@ -18,12 +17,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from importlib import metadata
-from pathlib import Path
 
 import pandas as pd
 
-import ubalkit
 from ubalkit import files
 
 #: Of the matrix products on a CUDA device, and torch's names for them; weights
@@ -32,8 +28,6 @@ PRECISIONS = {"float32": "highest", "tf32": "high"}
 
 #: Seconds within which a worker must answer, or it is left out.
 LIMIT = 9
-
-Work = Callable[[Sequence[int]], pd.DataFrame]
 
 
 class Lost(RuntimeError):
@@ -94,7 +88,7 @@ def bar(total: int, done: int, show: bool, unit: str = "trial"):
         yield bar.update
 
 
-def in_processes(work: Work, pieces: Iterable[Sequence[int]], n: int) -> Iterator[pd.DataFrame]:
+def in_processes(work: Callable, pieces: Iterable[Sequence[int]], n: int) -> Iterator[pd.DataFrame]:
     """Evaluate pieces in processes of their own, each with one torch thread.
 
     Processes rather than threads: threads that share one small network wait
@@ -135,21 +129,13 @@ def _follow(search: int) -> None:
     os._exit(1)
 
 
-@functools.cache
-def code() -> str:
-    """What evaluates here: the package, a hash of its source, and torch's version."""
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
-    source = files.sha256("".join(path.read_text(encoding="utf-8") for path in sources))
-    torch = metadata.version("torch").split("+")[0]  # loading it takes longer than a cluster may
-    return f"ubalkit {ubalkit.__version__} of source {source[:8]} with torch {torch}"
-
-
 def _able(client) -> list[str] | None:
     """Addresses of the workers that have the code of the search; None where all have it."""
-    from distributed import TimeoutError
 
     async def ask():
-        asked = [asyncio.ensure_future(client.run(code, workers=[at], on_error="return")) for at in there]
+        asked = [
+            asyncio.ensure_future(client.run(files.code, workers=[at], on_error="return")) for at in there
+        ]
         finished, _ = await asyncio.wait(asked, timeout=LIMIT)
         return {at: answer for task in finished for at, answer in task.result().items()}
 
@@ -157,12 +143,12 @@ def _able(client) -> list[str] | None:
         client.wait_for_workers(1, 5)
     there = [*client.scheduler_info(n_workers=-1)["workers"]]
     said = dict.fromkeys(there, "no answer") | (client.sync(ask) if there else {})
-    able = [at for at in there if said[at] == code()]
+    able = [at for at in there if said[at] == files.code()]
     others = "; ".join(f"{at} has {files.line(said[at], 150)}" for at in there if at not in able)
     if not able:
-        raise Lost(f"The Dask cluster has no worker with {code()}{others and ': '}{others:.900}.")
+        raise Lost(f"The Dask cluster has no worker with {files.code()}{others and ': '}{others:.900}.")
     if others:
-        warnings.warn(f"Workers without {code()} are left out: {others:.900}.", stacklevel=3)
+        warnings.warn(f"Workers without {files.code()} are left out: {others:.900}.", stacklevel=3)
         return able
 
 
@@ -194,7 +180,7 @@ def connected(address: str):
 
 
 def on_cluster(
-    work: Work, pieces: Iterable[Sequence[int]], client, *, gpu: bool = False
+    work: Callable, pieces: Iterable[Sequence[int]], client, *, gpu: bool = False
 ) -> Iterator[pd.DataFrame]:
     """Evaluate pieces on a Dask cluster.
 
@@ -215,7 +201,7 @@ def on_cluster(
     ValueError
         If a GPU is needed and no worker offers one.
     """
-    from distributed import KilledWorker, TimeoutError, wait
+    from distributed import KilledWorker, wait
     from distributed.comm import CommClosedError
 
     able = _able(client)
@@ -233,13 +219,11 @@ def on_cluster(
     running = {*itertools.islice(submitted, 2 * max(8, sum(worker["nthreads"] for worker in workers())))}
     try:
         while running:
-            try:
-                with client.as_current():
-                    finished = wait(running, LIMIT, "FIRST_COMPLETED").done
-            except TimeoutError:
-                if not workers():
-                    raise Lost("The Dask cluster is lost: no worker is left.") from None
-                continue
+            finished = set()
+            with client.as_current(), contextlib.suppress(TimeoutError):
+                finished = wait(running, LIMIT, "FIRST_COMPLETED").done
+            if not finished and not workers():
+                raise Lost("The Dask cluster is lost: no worker is left.")
             for future in finished:
                 yield future.result()
             running = {*(running - finished), *itertools.islice(submitted, len(finished))}
@@ -252,7 +236,7 @@ def on_cluster(
             client.cancel([*running])
 
 
-def _on_worker(work: Work, piece: Sequence[int]) -> pd.DataFrame:
+def _on_worker(work: Callable, piece: Sequence[int]) -> pd.DataFrame:
     import torch
 
     # For good: another thread of the worker may be in the middle of a piece.
