@@ -1,7 +1,9 @@
 """Searches under faults: killed, cut, out of disk, locked, interrupted; nothing is lost, nothing is wrong."""
 
+import errno
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -307,3 +309,92 @@ except KeyboardInterrupt as stopped:
             process.kill()
     assert out.startswith("Stopped. 1 of 2 ") and out.count("\n") == 1
     assert err == ""
+
+
+# While it runs
+
+
+def vanishes(what):
+    return {
+        "deleted": lambda path: path.unlink(),
+        "damaged": lambda path: path.write_text("cut"),
+        "moved": lambda path: (path.parent.rename(path.parent.parent / "elsewhere"), path.parent.mkdir()),
+    }[what]
+
+
+@pytest.mark.parametrize("what", ["deleted", "damaged", "moved"])
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_a_chunk_gone_while_the_search_runs_is_named_and_computed_the_next_time(what, tmp_path, undisturbed):
+    def strikes(configuration, seed):
+        if configuration["x"] == undisturbed.loc[7, "x"]:
+            vanishes(what)(tmp_path / "chunks" / "000000-000001.chunk.json")
+        return configuration["x"]
+
+    gone, n = ("0-5", 6) if what == "moved" else ("0-1", 10)
+    with pytest.raises(
+        workers.Lost, match=rf"Configurations {gone} are lost\. {n} of 12 .* goes on from there"
+    ):
+        quiet_run(experiment(strikes), tmp_path / "chunks")
+    assert_same(quiet_run(experiment(), tmp_path / "chunks"), undisturbed)
+
+
+FAILURES = [MemoryError(), OSError(errno.ENOSPC, "full"), OSError(errno.EMFILE, "too many")]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_failure_of_the_machine_is_lost_work_and_no_result(failure, n_jobs, tmp_path, undisturbed):
+    def fails(configuration, seed):
+        if configuration["x"] in fatal:
+            raise failure
+        return configuration["x"]
+
+    fatal = set(undisturbed.loc[[2, 3, 6], "x"])
+    said = rf"Configurations 2-3, 6 are lost \({type(failure).__name__}:.*\)\. 9 of 12 configurations"
+    with pytest.raises(workers.Lost, match=said):
+        quiet_run(experiment(fails), tmp_path, n_jobs=n_jobs)
+    assert_same(quiet_run(experiment(), tmp_path), undisturbed)
+
+
+def test_what_an_objective_may_do_harms_no_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = f"""
+import os, sys, threading
+from pathlib import Path
+from ConfigSpace import ConfigurationSpace, Float
+from ubalkit.experiment import Experiment, run
+
+class Own(Exception):
+    def __init__(self, one, two):
+        pass
+
+def objective(configuration, seed):
+    os.chdir("/")
+    threading.Thread(target=threading.Event().wait).start()
+    if configuration["x"] < 0.3:
+        raise Own(1, 2)
+    return configuration["x"] if configuration["x"] < 0.6 else sys.exit("enough")
+
+space = ConfigurationSpace(space={{"x": Float("x", (0.0, 1.0))}})
+toy = Experiment("toy", objective, space, {{"loss": "minimize"}}, n_configurations=12)
+table = run(toy, folder=Path("here"), n_jobs=2, progress=False).table
+print(len(os.listdir({str(tmp_path)!r} + "/here")), *sorted(set(table["why"].fillna(""))), sep="|")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "13||Own: (1, 2)|SystemExit: enough", done.stderr
+
+
+SHORT = "search --profile ci --count 4 --chunk 1 --workers "
+#: What a shell does, and what is said.
+SHELL = {
+    f"ulimit -n 12; {{}} {SHORT} 2 --out a": r"\[Errno 24\] Too many open files",
+    f"{{}} {SHORT} 1 --out b | true": r"\[Errno 32\] Broken pipe",
+    f"ln -s runs runs; UBALKIT_RUNS=runs {{}} {SHORT} 1": r"The folder .*runs.* cannot be written to \(.*link.*",
+}
+
+
+@pytest.mark.parametrize("line", SHELL)
+def test_a_poor_place_is_one_sentence(line, tmp_path):
+    command = ["bash", "-c", line.format(f"{sys.executable} -m ubalkit")]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120).stderr
+    assert "Traceback" not in said and re.fullmatch(SHELL[line], said.strip().splitlines()[-1])
