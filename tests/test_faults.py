@@ -356,10 +356,16 @@ def test_a_failure_of_the_machine_is_lost_work_and_no_result(failure, n_jobs, tm
     assert_same(quiet_run(experiment(), tmp_path), undisturbed)
 
 
-def test_what_an_objective_may_do_harms_no_search(tmp_path, monkeypatch):
+def test_a_folder_stays_where_it_was_when_an_objective_changes_its_own(tmp_path, monkeypatch, undisturbed):
     monkeypatch.chdir(tmp_path)
+    moves = experiment(lambda configuration, seed: (os.chdir("/"), configuration["x"])[1])
+    assert_same(quiet_run(moves, Path("here")), undisturbed)
+    assert len(chunk_files(tmp_path / "here")) == 6
+
+
+def test_what_an_objective_may_do_harms_no_search(tmp_path):
     script = f"""
-import os, sys, threading
+import sys, threading
 from pathlib import Path
 from ConfigSpace import ConfigurationSpace, Float
 from ubalkit.experiment import Experiment, run
@@ -369,7 +375,6 @@ class Own(Exception):
         pass
 
 def objective(configuration, seed):
-    os.chdir("/")
     threading.Thread(target=threading.Event().wait).start()
     if configuration["x"] < 0.3:
         raise Own(1, 2)
@@ -377,11 +382,11 @@ def objective(configuration, seed):
 
 space = ConfigurationSpace(space={{"x": Float("x", (0.0, 1.0))}})
 toy = Experiment("toy", objective, space, {{"loss": "minimize"}}, n_configurations=12)
-table = run(toy, folder=Path("here"), n_jobs=2, progress=False).table
-print(len(os.listdir({str(tmp_path)!r} + "/here")), *sorted(set(table["why"].fillna(""))), sep="|")
+table = run(toy, folder=Path({str(tmp_path)!r}), n_jobs=2, progress=False).table
+print(*sorted(set(table["why"].fillna(""))), sep="|")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == "13||Own: (1, 2)|SystemExit: enough", done.stderr
+    assert done.stdout.strip() == "|Own: (1, 2)|SystemExit: enough", done.stderr
 
 
 SHORT = "search --profile ci --count 4 --chunk 1 --workers "
@@ -389,7 +394,7 @@ SHORT = "search --profile ci --count 4 --chunk 1 --workers "
 SHELL = {
     f"ulimit -n 12; {{}} {SHORT} 2 --out a": r"\[Errno 24\] Too many open files",
     f"{{}} {SHORT} 1 --out b | true": r"\[Errno 32\] Broken pipe",
-    f"ln -s runs runs; UBALKIT_RUNS=runs {{}} {SHORT} 1": r"The folder .*runs.* cannot be written to \(.*link.*",
+    f"ln -s r r; UBALKIT_RUNS=r {{}} {SHORT} 1": r"The folder .*/r/ci/.* cannot be written to \(.*link.*",
 }
 
 
