@@ -1,7 +1,6 @@
 """The command line: ``python -m ubalkit search | verify | merge | notebooks | own | texts``."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -35,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stopped:
         parser.exit(130, f"{stopped}\n")
     except (ValueError, OSError, workers.Lost) as error:
-        if isinstance(error, BrokenPipeError):  # nobody reads on: at the end Python would say so, too
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         parser.exit(2, f"{error}\n")
 
 
