@@ -403,3 +403,15 @@ def test_a_poor_place_is_one_sentence(line, tmp_path):
     command = ["bash", "-c", line.format(f"{sys.executable} -m ubalkit")]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120).stderr
     assert "Traceback" not in said and re.fullmatch(SHELL[line], said.strip().splitlines()[-1])
+
+
+def test_want_of_files_is_said_as_such_where_the_pool_says_otherwise(monkeypatch):
+    def confused(*given, **how):
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        finally:
+            raise UnboundLocalError("child_r")
+
+    monkeypatch.setattr("joblib.Parallel", lambda *given, **how: confused)
+    with pytest.raises(OSError, match="Too many open files"):
+        list(workers.in_processes(len, [[0]], 2))
