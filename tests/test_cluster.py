@@ -3,12 +3,13 @@
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pandas as pd
@@ -17,9 +18,8 @@ import torch
 from ConfigSpace import ConfigurationSpace, Float
 from helpers import assert_same, chunk_files, until
 
-import ubalkit
 from ubalkit import experiment as experiments
-from ubalkit import observations, workers
+from ubalkit import files, observations, workers
 from ubalkit.__main__ import main
 from ubalkit.experiment import Experiment
 from ubalkit.paper import notebooks, protocols
@@ -61,11 +61,26 @@ def cluster(folder, n_workers, *options, **environment):
             start("worker", address, "--nthreads", "1", "--no-nanny", *options)
         with distributed.Client(address, set_as_default=False) as client:
             client.wait_for_workers(n_workers, timeout=180)
+            client.run(files.code)  # the first time it takes long
         yield address, processes[0], processes[1:]
     finally:
         for process in processes:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def another_worker(client, folder, *options, **environment):
+    """One more worker of a client's cluster; gives its process."""
+    address, known = client.scheduler.address, len(client.scheduler_info(n_workers=-1)["workers"])
+    command = [sys.executable, "-m", "dask", "worker", address, "--no-nanny", "--no-dashboard", *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **quiet) as process:
+        try:
+            client.wait_for_workers(known + 1, timeout=180)
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +103,7 @@ def test_any_number_of_workers_and_any_chunk_give_the_same_table(address, table,
         asked = client.submit
 
         def of_the_chosen(*arguments, **how):
-            return asked(*arguments, **how, workers=chosen)
+            return asked(*arguments, **{**how, "workers": chosen})
 
         client.submit = of_the_chosen
         assert_same(quiet_run(TINY, tmp_path, client=client, chunk=chunk), table)
@@ -107,9 +122,59 @@ def test_what_a_cluster_cannot_do_is_refused(address, tmp_path, monkeypatch):
     with workers.connected(address) as client:
         with pytest.raises(ValueError, match="time_limit: not on a cluster"):
             quiet_run(experiment(None, time_limit=1.0), tmp_path, client=client)
-        monkeypatch.setattr(ubalkit, "__version__", "0.0.1")
-        with pytest.raises(ValueError, match=r"A worker has .* the search 0\.0\.1"):
+        # Of one that comes too late to be asked.
+        monkeypatch.setattr(workers, "_able", lambda client: None)
+        monkeypatch.setattr(files, "code", lambda: "other code")
+        with pytest.raises(ValueError, match=r"A worker has ubalkit .* the search other code\."):
             quiet_run(TINY, tmp_path, client=client)
+
+
+def test_workers_without_the_code_of_the_search_are_named_and_left_out(tmp_path, table, monkeypatch):
+    lacking, other = tmp_path / "lacking", tmp_path / "other"
+    (lacking / "ubalkit").mkdir(parents=True)
+    (lacking / "ubalkit" / "__init__.py").write_text("raise ImportError('no ubalkit here')")
+    shutil.copytree(files.home() / "ubalkit", other / "ubalkit")
+    with (other / "ubalkit" / "ubal" / "network.py").open("a") as changed:
+        changed.write("# The same version, other code.")
+
+    with (
+        cluster(tmp_path, 1) as (address, _, first),
+        workers.connected(address) as client,
+        ExitStack() as stack,
+    ):
+
+        def refused(message):
+            start = time.monotonic()
+            with pytest.raises(workers.Lost, match=message):
+                quiet_run(TINY, tmp_path / "chunks", client=client)
+            assert time.monotonic() - start < 15
+
+        def joins(folder, *options):
+            return stack.enter_context(another_worker(client, tmp_path, *options, PYTHONPATH=str(folder)))
+
+        first[0].kill()
+        until(lambda: not client.scheduler_info()["workers"], "It was not missed.")
+        refused(r"has no worker with ubalkit [\d.]+ of source \w{8} with torch [\d.]+\. 0 of 60")
+        joins(lacking)
+        joins(other)
+        stopped = joins(files.home())
+        stopped.send_signal(signal.SIGSTOP)
+        said = [r"ImportError\('no ubalkit here'\)", r"ubalkit \S+ of source \w+ with torch \S+", "no answer"]
+        refused("".join(rf"(?=.*tcp\S+ has {what}[.;])" for what in said))
+        stopped.kill()
+        until(lambda: len(client.scheduler_info()["workers"]) == 2, "It was not missed.")
+        right = joins(files.home())
+        monkeypatch.setattr(workers, "LIMIT", 60)
+        with pytest.warns(UserWarning, match=r"Workers without .* are left out: (tcp.*){2}\."):
+            assert_same(quiet_run(TINY, tmp_path / "chunks", client=client, chunk=2), table)
+
+        def kills(configuration, seed):
+            os.kill(pid, signal.SIGKILL)
+
+        pid = right.pid
+        monkeypatch.setattr(workers, "LIMIT", 5)
+        with pytest.raises(workers.Lost, match=r"no worker is left.* 0 of 40"), pytest.warns(UserWarning):
+            quiet_run(experiment(kills), tmp_path / "killed", client=client)
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "spam://1", "tcp://"])
@@ -148,16 +213,9 @@ def test_a_gpu_is_asked_for_where_a_worker_offers_one_and_one_chunk_at_a_time(tm
     with cluster(tmp_path, 1, "--nthreads", "4") as (address, _, _), workers.connected(address) as client:
         with pytest.raises(ValueError, match="No worker of the cluster offers a GPU"):
             list(workers.on_cluster(work, [[0]], client, gpu=True))
-        options = ["--nthreads", "4", "--resources", "GPU=1", "--no-nanny", "--no-dashboard"]
-        command = [sys.executable, "-m", "dask", "worker", address, *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-        quiet = {"stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, **quiet) as process:
-            try:
-                client.wait_for_workers(2, timeout=180)
-                parts = list(workers.on_cluster(work, [[k] for k in range(12)], client, gpu=True))
-            finally:
-                process.kill()
+        options = ["--nthreads", "4", "--resources", "GPU=1"]
+        with another_worker(client, tmp_path, *options, OMP_NUM_THREADS="2") as process:
+            parts = list(workers.on_cluster(work, [[k] for k in range(12)], client, gpu=True))
     rows = pd.concat(parts)
     assert sorted(rows.index) == list(range(12))
     assert set(rows["pid"]) == {process.pid} and set(rows["threads"]) == {1}

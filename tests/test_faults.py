@@ -1,7 +1,9 @@
 """Searches under faults: killed, cut, out of disk, locked, interrupted; nothing is lost, nothing is wrong."""
 
+import errno
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -91,33 +93,6 @@ def test_killed_twenty_times_in_a_row_the_table_is_that_of_an_undisturbed_search
     # A kill leaves no damaged file behind that would have to be computed again.
     with no_warning():
         assert_same(quiet_run(PROTOCOL, folder, chunk=7), whole)
-
-
-@pytest.mark.parametrize("moment", ["fsync", "replace"])
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_while_it_writes_a_search_leaves_whole_chunks_only(tmp_path, undisturbed, moment, after):
-    calls, real = [], getattr(os, moment)
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) == 3 and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        real(*arguments)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def work():
-        setattr(os, moment, killed)
-        quiet_run(experiment(), tmp_path)
-
-    with forked(work) as process:
-        os.waitpid(process, 0)
-    whole = 2 + (moment == "replace" and after)
-    with no_warning():
-        assert len(observations.read_chunks(tmp_path, experiment())) == 2 * whole
-        assert_same(quiet_run(experiment(), tmp_path), undisturbed)
-    # The draft that the kill left is gone, too.
-    assert {*tmp_path.iterdir()} <= {tmp_path / ".lock", *chunk_files(tmp_path)}
 
 
 def test_a_process_of_the_search_that_is_killed_is_named_and_nothing_finished_is_lost(tmp_path, undisturbed):
@@ -334,3 +309,109 @@ except KeyboardInterrupt as stopped:
             process.kill()
     assert out.startswith("Stopped. 1 of 2 ") and out.count("\n") == 1
     assert err == ""
+
+
+# While it runs
+
+
+def vanishes(what):
+    return {
+        "deleted": lambda path: path.unlink(),
+        "damaged": lambda path: path.write_text("cut"),
+        "moved": lambda path: (path.parent.rename(path.parent.parent / "elsewhere"), path.parent.mkdir()),
+    }[what]
+
+
+@pytest.mark.parametrize("what", ["deleted", "damaged", "moved"])
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_a_chunk_gone_while_the_search_runs_is_named_and_computed_the_next_time(what, tmp_path, undisturbed):
+    def strikes(configuration, seed):
+        if configuration["x"] == undisturbed.loc[7, "x"]:
+            vanishes(what)(tmp_path / "chunks" / "000000-000001.chunk.json")
+        return configuration["x"]
+
+    gone, n = ("0-5", 6) if what == "moved" else ("0-1", 10)
+    with pytest.raises(
+        workers.Lost, match=rf"Configurations {gone} are lost\. {n} of 12 .* goes on from there"
+    ):
+        quiet_run(experiment(strikes), tmp_path / "chunks")
+    assert_same(quiet_run(experiment(), tmp_path / "chunks"), undisturbed)
+
+
+FAILURES = [MemoryError(), OSError(errno.ENOSPC, "full"), OSError(errno.EMFILE, "too many")]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_failure_of_the_machine_is_lost_work_and_no_result(failure, n_jobs, tmp_path, undisturbed):
+    def fails(configuration, seed):
+        if configuration["x"] in fatal:
+            raise failure
+        return configuration["x"]
+
+    fatal = set(undisturbed.loc[[2, 3, 6], "x"])
+    said = rf"Configurations 2-3, 6 are lost \({type(failure).__name__}:.*\)\. 9 of 12 configurations"
+    with pytest.raises(workers.Lost, match=said):
+        quiet_run(experiment(fails), tmp_path, n_jobs=n_jobs)
+    assert_same(quiet_run(experiment(), tmp_path), undisturbed)
+
+
+def test_a_folder_stays_where_it_was_when_an_objective_changes_its_own(tmp_path, monkeypatch, undisturbed):
+    monkeypatch.chdir(tmp_path)
+    moves = experiment(lambda configuration, seed: (os.chdir("/"), configuration["x"])[1])
+    assert_same(quiet_run(moves, Path("here")), undisturbed)
+    assert len(chunk_files(tmp_path / "here")) == 6
+
+
+def test_what_an_objective_may_do_harms_no_search(tmp_path):
+    script = f"""
+import sys, threading
+from pathlib import Path
+from ConfigSpace import ConfigurationSpace, Float
+from ubalkit.experiment import Experiment, run
+
+class Own(Exception):
+    def __init__(self, one, two):
+        pass
+
+def objective(configuration, seed):
+    threading.Thread(target=threading.Event().wait).start()
+    if configuration["x"] < 0.3:
+        raise Own(1, 2)
+    return configuration["x"] if configuration["x"] < 0.6 else sys.exit("enough")
+
+space = ConfigurationSpace(space={{"x": Float("x", (0.0, 1.0))}})
+toy = Experiment("toy", objective, space, {{"loss": "minimize"}}, n_configurations=12)
+table = run(toy, folder=Path({str(tmp_path)!r}), n_jobs=2, progress=False).table
+print(*sorted(set(table["why"].fillna(""))), sep="|")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "|Own: (1, 2)|SystemExit: enough", done.stderr
+
+
+SHORT = "search --profile ci --count 4 --chunk 1 --workers "
+#: What a shell does, and what is said.
+SHELL = {
+    f"ulimit -n 16; {{}} {SHORT} 2 --out a": r"\[Errno 24\] Too many open files.*",
+    f"{{}} {SHORT} 1 --out b | true": r"\[Errno 32\] Broken pipe",
+    f"ln -s r r; UBALKIT_RUNS=r {{}} {SHORT} 1": r"The folder .*/r/ci/.* cannot be written to \(.*link.*",
+}
+
+
+@pytest.mark.parametrize("line", SHELL)
+def test_a_poor_place_is_one_sentence(line, tmp_path):
+    command = ["bash", "-c", line.format(f"{sys.executable} -m ubalkit")]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120).stderr
+    assert "Traceback" not in said and re.fullmatch(SHELL[line], said.strip().splitlines()[-1])
+
+
+def test_want_of_files_is_said_as_such_where_the_pool_says_otherwise(monkeypatch):
+    def confused(*given, **how):
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        finally:
+            raise UnboundLocalError("child_r")
+
+    monkeypatch.setattr("joblib.Parallel", lambda *given, **how: confused)
+    with pytest.raises(OSError, match="Too many open files"):
+        list(workers.in_processes(len, [[0]], 2))

@@ -112,7 +112,7 @@ def test_a_table_of_other_settings_is_refused(trials, file):
 
 def test_a_folder_that_cannot_be_written_to_is_named(trials, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"observations\.csv could not be written"):
+    with pytest.raises(ValueError, match=r"observations\.json could not be written"):
         observations.write(trials, tmp_path / "file" / "observations.csv")
 
 

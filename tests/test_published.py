@@ -1,12 +1,18 @@
 """What is published is what the recorded tables say: the results that need no meta-model, computed anew."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import texts
+from matplotlib.colors import to_rgb
+from PIL import Image
+from test_recorded import exchanged, shifted, swapped
 
-from ubalkit import files, observations
+from ubalkit import figures, files, observations
 from ubalkit.paper import claims, comparisons, protocols
+from ubalkit.paper import figures as paper_figures
 
 PAPER = protocols.get("paper").protocol
 ARMS = ("full", "paper", "ours", "joint", "rule")
@@ -48,28 +54,13 @@ def test_published_results_come_out_of_the_recorded_tables(tables):
     assert wrong(tables) == []
 
 
-def swapped(tables):
-    """What came out of a tenth of the networks, exchanged among these."""
-    table, rng = tables["observations"].copy(), np.random.default_rng(0)
-    rows = rng.choice(table.index, len(table) // 10, replace=False)
-    table.loc[rows, [TEST, BACK]] = table.loc[rng.permutation(rows), [TEST, BACK]].to_numpy()
-    return {**tables, "observations": table}
-
-
-def shifted(tables):
-    """One metric, two hundredths higher."""
-    table = tables["observations"]
-    return {**tables, "observations": table.assign(test_accuracy=table[TEST] + 0.02)}
-
-
-def exchanged(tables):
-    """One arm in place of another."""
-    return {**tables, "constrained_joint": tables["constrained_rule"]}
-
-
-@pytest.mark.parametrize("damage", [swapped, shifted, exchanged])
+@pytest.mark.parametrize("damage", [swapped, exchanged, shifted])
 def test_damaged_tables_are_noticed(tables, damage):
-    assert wrong(damage(tables))
+    assert wrong({**tables, "observations": damage(tables["observations"])})
+
+
+def test_an_arm_in_place_of_another_is_noticed(tables):
+    assert wrong({**tables, "constrained_joint": tables["constrained_rule"]})
 
 
 def test_each_arm_holds_what_its_name_says(tables):
@@ -96,3 +87,106 @@ def test_deep_shap_and_exact_values_agree_on_all_verdicts_but_the_one_that_the_r
     assert len(deep) == 21
     apart = [name for name, verdict in deep.items() if verdicts[f"{name}_exact"] != verdict]
     assert apart == ["paper.claim_4_beta_2_above"]
+
+
+# Verdicts and figures
+
+
+def verdicts(profile):
+    return pd.read_csv(files.data(profile) / "claims.csv")
+
+
+@pytest.mark.parametrize("profile", ["paper", "compact", "digits"])
+def test_verdicts_follow_from_their_intervals_and_are_those_of_the_texts(profile):
+    table, found = verdicts(profile), texts.load()
+    beyond = [table["low"] > 0, table["high"] < 0]
+    assert table["verdict"].tolist() == np.select(beyond, ["holds", "does not hold"], "undecided").tolist()
+    for method, rows in table.groupby("method"):
+        names = [
+            n for n in found if re.fullmatch(rf"{profile}\.claim_.*_effect_{method.split()[0].lower()}", n)
+        ]
+        if names:  # in the order of the statements, too
+            effects = np.array([found[n][:3] for n in names])
+            np.testing.assert_allclose(effects, rows[["effect", "low", "high"]], atol=1e-5)
+            assert rows["verdict"].tolist() == [found[n.replace("_effect_", "_")].value for n in names]
+    assert profile != "paper" or names
+
+
+def frames(name, profile):
+    """What a figure was drawn from, by metric."""
+    frame = pd.read_csv(files.figures() / f"{name}_{profile}.csv").set_index("hyperparameter")
+    return {metric: rows.drop(columns="metric") for metric, rows in frame.groupby("metric", sort=False)}
+
+
+def exact(profile):
+    return verdicts(profile).query("method == 'exact'").drop(columns="method").reset_index(drop=True)
+
+
+#: Figures that what is published draws again.
+DRAWN = {
+    "claims": lambda p: paper_figures.claims(exact(p)),
+    "methods": lambda p: figures.methods(frames("methods", p)),
+    "convergence": lambda p: figures.convergence(pd.read_csv(files.figures() / f"convergence_{p}.csv")),
+}
+
+
+def pixels(path, size=(160, 120)):
+    """An image made small, so that how letters are set does not matter."""
+    return np.asarray(Image.open(path).convert("RGB").resize(size), float)
+
+
+def coloured(path):
+    """How many pixels of an image have the colours of testing and of back-projection."""
+    image = np.asarray(Image.open(path).convert("RGB"))
+    return [
+        (image == np.round(255 * np.array(to_rgb(paper_figures.COLORS[m])))).all(-1).sum()
+        for m in (TEST, BACK)
+    ]
+
+
+@pytest.mark.parametrize("profile", ["paper", "digits"])
+def test_published_figures_are_what_their_frames_draw(profile, tmp_path):
+    figures.use(paper_figures.UBAL)
+    try:
+        drawn = {
+            name: figures.save(draw(profile), tmp_path, name, close=True) for name, draw in DRAWN.items()
+        }
+    finally:
+        figures.use()
+    published = {name: files.figures() / f"{name}_{profile}.png" for name in [*DRAWN, "fig3", "importance"]}
+    for name, path in drawn.items():
+        apart = {other: np.abs(pixels(path) - pixels(image)).mean() for other, image in published.items()}
+        assert apart.pop(name) < 2 < 10 < min(apart.values())
+    np.testing.assert_allclose(coloured(drawn["claims"]), coloured(published["claims"]), rtol=0.1)
+    assert (
+        min(coloured(drawn["claims"]) + coloured(published["fig3"]) + coloured(published["importance"]))
+        > 1000
+    )
+
+
+def test_quality_has_the_colour_of_each_metric(tables):
+    table = tables["observations"].head(50)
+    axes = paper_figures.quality({m: table[m] for m in (TEST, BACK)}, table).axes
+    for ax, metric in zip(axes, (TEST, BACK), strict=True):
+        (drawn,) = {tuple(colour[:3]) for dots in ax.collections for colour in dots.get_facecolor()}
+        assert drawn == to_rgb(paper_figures.COLORS[metric])
+
+
+def test_every_figure_is_its_own_and_has_both_forms():
+    pages = sorted(files.figures().glob("*.png"))
+    assert len({page.read_bytes() for page in pages}) == len(pages) >= 60
+    for page in pages:
+        box = re.search(rb"/MediaBox ?\[ ?0 0 ([\d.]+) ([\d.]+)", page.with_suffix(".pdf").read_bytes())
+        size = np.array(Image.open(page).size) / np.array(box.groups(), float)
+        np.testing.assert_allclose(size, 200 / 72, atol=0.01, err_msg=page.name)
+
+
+@pytest.mark.parametrize("profile", ["paper", "digits"])
+def test_published_frames_agree_with_each_other_and_with_the_tables(profile):
+    for metric, rows in frames("importance", profile).items():
+        shares = frames("methods", profile)[metric]["exact"]
+        share = (rows["importance"] / rows["importance"].sum()).loc[shares.index]
+        np.testing.assert_allclose(shares, share, atol=1e-4)
+    counted = claims.coupling(observations.read(files.data(profile) / "observations.csv").table).reset_index()
+    published = pd.read_csv(files.figures() / f"coupling_{profile}.csv")
+    pd.testing.assert_frame_equal(published, counted, check_dtype=False, atol=1e-5, rtol=0)

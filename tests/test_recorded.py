@@ -2,14 +2,19 @@
 
 import os
 import subprocess
+from dataclasses import replace
+from datetime import date
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from ubalkit import experiment, files, observations
 from ubalkit.paper import datasets, examples, notebooks, protocols, tasks
 
+TEST, BACK = protocols.METRICS
 #: Every recorded table that says from which space it was drawn.
 TABLES = [p for p in sorted(files.data().glob("*/*.json")) if "space" in files.read_json(p)]
 #: Of these the experiment is the notebook's own: its settings stand beside the table alone.
@@ -45,10 +50,11 @@ def test_every_recorded_table_is_described(path):
     assert path.name in text or path.name.startswith("constrained_")
 
 
-@pytest.mark.parametrize(
-    ("name", "n_rows"), [("digits", 3), ("compact", 1), ("svm", 5), *((name, 3) for name in tasks.ALL)]
-)
-def test_recorded_rows_come_out_again(name, n_rows):
+# Rows trained again, others each day
+
+
+def compared(name, n_rows, seed):
+    """Rows trained again beside the recorded ones; half of them such in which the metrics lie apart."""
     searched = MAKERS[name]()
     try:
         datasets.load(getattr(searched, "dataset", "digits"), n_train=1)
@@ -57,10 +63,89 @@ def test_recorded_rows_come_out_again(name, n_rows):
     table = f"tasks/{name}" if name in tasks.ALL else f"{name}/observations"
     trials = observations.read(files.data() / f"{table}.csv", searched)
     assert len(trials) >= searched.n_configurations
+    far = trials.table[list(trials.metrics)].agg(np.ptp, axis=1) > 0.2
+    some = replace(trials, table=trials.table[far]) if far.any() else trials
     tolerance = dict.fromkeys(trials.metrics, 0.15) if name in tasks.ALL else protocols.TOLERANCE
-    compared = experiment.verify(searched, trials, n_rows, seed=len(trials), tolerance=tolerance)
-    # One in ten may stray on another kind of processor; see TOLERANCE.
-    assert compared["holds"].mean() >= 2 / 3, compared
+    how = {"seed": seed, "tolerance": tolerance}
+    halves = [(some, n_rows // 2), (trials, n_rows - n_rows // 2)]
+    return pd.concat([experiment.verify(searched, half, n, **how) for half, n in halves if n])
+
+
+def strange(compared):
+    """What shows that rows were not recorded as they came out; nothing where they were."""
+    difference = (compared["again"] - compared["recorded"]).fillna(0)
+    first = difference.xs(compared.index[0][1], level="metric")
+    if (first == 0).mean() >= 0.8:  # the same kind of processor: then to the last bit
+        return difference[difference != 0].to_dict()
+    # On another kind half come out within 0.013, and one in ten may stray; see TOLERANCE.
+    found = {} if compared["holds"].mean() >= 2 / 3 else {"rows that hold": compared["holds"].mean()}
+    return found | ({"median": first.median()} if len(first) >= 10 and abs(first.median()) > 0.01 else {})
+
+
+TODAY = date.today().toordinal()
+
+
+@pytest.mark.parametrize(
+    ("name", "n_rows"), [("digits", 10), ("compact", 2), ("svm", 5), *((name, 3) for name in tasks.ALL)]
+)
+def test_recorded_rows_come_out_again(name, n_rows):
+    assert strange(compared(name, n_rows, TODAY)) == {}, f"the rows of seed {TODAY}"
+
+
+def swapped(table):
+    return table.assign(test_accuracy=table[BACK], backprojection_accuracy=table[TEST])
+
+
+def shifted(table):
+    return table.assign(test_accuracy=table[TEST] + 0.02)
+
+
+def exchanged(table):
+    table, rng = table.copy(), np.random.default_rng(2)
+    rows = rng.choice(table.index, len(table) // 10, replace=False)
+    table.loc[rows, [TEST, BACK]] = table.loc[rng.permutation(rows), [TEST, BACK]].to_numpy()
+    return table
+
+
+DAMAGES = [swapped, shifted, exchanged]
+
+
+def test_rows_trained_again_show_a_damaged_table():
+    table = observations.read(files.data("digits") / "observations.csv").table
+    again = table.sample(20, random_state=0)[[TEST, BACK]].stack().rename_axis(["index", "metric"])
+    true = pd.DataFrame({"recorded": again, "again": again, "holds": True})
+    assert strange(true) == {}
+    for damage in DAMAGES:
+        assert strange(true.assign(recorded=damage(table)[[TEST, BACK]].stack())), damage
+
+
+# The same configurations from other seeds, recorded apart
+
+
+def strange_beside(table, repeats):
+    """The metrics in which a table and the same rows from other seeds differ by more than chance."""
+    found = []
+    for metric in (TEST, BACK):
+        seeds = repeats.groupby(level="index")[metric]
+        difference = table.loc[seeds.mean().index, metric] - seeds.mean()
+        variance = seeds.var().mean() * (1 + 1 / seeds.size().iloc[0])
+        # Standard normal, and about 1, if chance alone makes them differ: 0.2 to 1.5, and 0.8 to 1.2.
+        mean, spread = (
+            difference.mean() * (len(difference) / variance) ** 0.5,
+            (difference**2).mean() / variance,
+        )
+        found += [metric] if abs(mean) > 2.5 or spread > 1.7 else []
+    return found
+
+
+@pytest.mark.parametrize("name", ["compact", "paper"])
+def test_recorded_tables_are_of_the_distribution_of_other_seeds(name):
+    table, repeats = (
+        observations.read(files.data(name) / f"{n}.csv").table for n in ("observations", "repeats")
+    )
+    assert strange_beside(table, repeats) == []
+    if name == "compact":  # of the other, see test_published
+        assert all(strange_beside(damage(table), repeats) for damage in DAMAGES)
 
 
 @pytest.mark.skipif(

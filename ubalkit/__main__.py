@@ -30,10 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     given.typed = sys.argv[1:] if arguments is None else arguments
     try:
-        parser.exit(given.command(given) or 0)
+        status = given.command(given) or 0
+        parser.exit(sys.stdout.flush() or status)
     except KeyboardInterrupt as stopped:
         parser.exit(130, f"{stopped}\n")
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, workers.Lost) as error:
+    except (ValueError, OSError, ModuleNotFoundError, workers.Lost) as error:
         parser.exit(2, f"{error}\n")
 
 
@@ -90,11 +91,11 @@ def _experiment(name: str) -> Experiment:
 
 def _search(given: argparse.Namespace) -> None:
     searched = _experiment(given.profile)
-    out = given.out or files.runs(searched.name)
+    out = (given.out or files.runs(searched.name)).absolute()
     folder, recorded = files.writable(out / "chunks"), out / "observations.csv"
-    if recorded.is_file() and not any(folder.glob("*.chunk.json")):
+    for rest in observations.rest(recorded, observations.read_chunks(folder, searched).index, searched):
         # A table that came without its chunks, as the recorded ones do, is extended.
-        observations.write_chunk(observations.read(recorded, searched).table, folder, searched)
+        observations.write_chunk(rest, folder, searched)
     made = [files.read_json(path) for path in out.glob("observations.json")]
     start, count = time.perf_counter(), given.count or searched.n_configurations
     how = {name: getattr(given, name) for name in ("n_jobs", "chunk", "device", "precision")}

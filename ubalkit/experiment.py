@@ -6,6 +6,7 @@ run anywhere, in any order, and one that was stopped computes what is missing.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -31,6 +32,8 @@ from ubalkit.observations import Trials
 
 # Characters of a reason: a table is no place for a dump, and a CSV field has a limit.
 _LONGEST = 500
+# A machine that has no memory, files or disk left.
+_FULL = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class Experiment:
         ``objective(configuration, seed)``: from a dict of the active
         hyperparameters and an int to the metrics, a dict, or a number where
         there is one metric. An exception, a value that is not finite, or one
-        that takes too long is a configuration that failed; any other set of
-        metrics stops the search.
+        that takes too long is a configuration that failed; but want of
+        memory, disk or files is the machine's failure, and the configuration
+        is lost, to be tried again. Any other set of metrics stops the search.
     space : ConfigurationSpace
         Where configurations are drawn from.
     directions : mapping of str to str
@@ -165,7 +169,8 @@ class Experiment:
         Returns
         -------
         DataFrame
-            The rows with the metrics, ``status`` and ``why`` one failed.
+            The rows with the metrics, ``status`` (``lost`` where the machine
+            failed) and ``why`` one failed.
 
         Raises
         ------
@@ -193,8 +198,10 @@ class Experiment:
             values = {metric: float(found[metric]) for metric in self.metrics if metric in found}
         except _OverTime:
             return {**nothing, "why": f"took longer than {self.time_limit:g} s"}
-        except Exception as error:
-            return {**nothing, "why": files.line(f"{type(error).__name__}: {error}", _LONGEST)}
+        except (Exception, SystemExit) as error:
+            lost = isinstance(error, MemoryError) or getattr(error, "errno", None) in _FULL
+            why = files.line(f"{type(error).__name__}: {error}", _LONGEST)
+            return {**nothing, "status": "lost" if lost else "failed", "why": why}
         if set(found) != set(self.metrics):
             raise ValueError(
                 f"The objective returned the metrics {', '.join(map(str, found)):.200} for configuration "
@@ -282,8 +289,9 @@ def run(
         If the folder cannot be written to, holds chunks of other settings or
         is written to by another search, or the device is not to be had.
     workers.Lost
-        If a process of the search or the cluster is gone. Finished chunks are
-        kept then, as they are when the search is interrupted.
+        If a process of the search, the cluster, or what one of them had
+        finished is gone. All other chunks are kept then, as they are when the
+        search is interrupted.
 
     Examples
     --------
@@ -306,26 +314,33 @@ def run(
     size = experiment.side_by_side(device) if chunk is None else chunk
     if not wanted or size < 1 or min(wanted) < 0 or len(set(wanted)) < len(wanted):
         raise ValueError("Give at least one index, each once and none negative, and a chunk of at least 1.")
-    folder = files.writable(Path(folder or files.runs(experiment.name) / "chunks"))
+    folder = files.writable(Path(folder or files.runs(experiment.name) / "chunks").absolute())
     with files.held(folder, ".*.chunk.json.*"):
         done = observations.read_chunks(folder, experiment)
         missing = [i for i in wanted if i not in done.index]
         pieces = [missing[k : k + size] for k in range(0, len(missing), size)]
-        work = functools.partial(_piece, experiment, str(device), precision, ubalkit.__version__)
-        n_done = len(wanted) - len(missing)
+        work = functools.partial(_piece, experiment, str(device), precision, files.code())
+        n_done, why = len(wanted) - len(missing), ""
         try:
             finished = _evaluated(work, pieces, n_jobs, client, device)
             with contextlib.closing(finished), workers.bar(len(wanted), n_done, progress) as advance:
                 for rows in finished:
-                    observations.write_chunk(rows, folder, experiment)
-                    n_done += len(rows)
-                    advance(len(rows))
+                    lost = rows[rows["status"] == "lost"]
+                    why = f" ({lost['why'].iloc[0]})" if len(lost) else why
+                    if len(kept := rows.drop(index=lost.index)):
+                        observations.write_chunk(kept, folder, experiment)
+                    n_done += len(kept)
+                    advance(len(kept))
+            # Once more from the disk, where something else may have befallen them.
+            done = observations.read_chunks(folder, experiment) if missing else done
+            if gone := [i for i in wanted if i not in done.index]:
+                n_done = len(wanted) - len(gone)
+                raise workers.Lost(f"Configurations {observations.ranges(gone)} are lost{why}.")
         except (workers.Lost, KeyboardInterrupt) as error:
             raise type(error)(
                 f"{str(error) or 'Stopped.'} {n_done} of {len(wanted)} configurations are finished, "
                 f"in {folder}; the same search run again goes on from there."
             ) from None
-        done = observations.read_chunks(folder, experiment) if missing else done
     table = observations.checked(done.loc[wanted], experiment.space, experiment.seed, experiment.metrics)
     return Trials(table, experiment.space, experiment.directions, about=provenance(experiment, device))
 
@@ -339,10 +354,10 @@ def _evaluated(work, pieces: list, n_jobs: int | None, client, device) -> Iterat
 
 
 def _piece(
-    experiment: Experiment, device: str, precision: str, version: str, indices: Sequence[int]
+    experiment: Experiment, device: str, precision: str, code: str, indices: Sequence[int]
 ) -> pd.DataFrame:
-    if version != ubalkit.__version__:
-        raise ValueError(f"A worker has ubalkit {ubalkit.__version__}, the search {version}.")
+    if code != files.code():  # of a worker that came too late to be asked, or of a file changed meanwhile
+        raise ValueError(f"A worker has {files.code()}, the search {code}.")
     with workers.torch_set(device, precision):
         return experiment.evaluate(indices, device=device)
 

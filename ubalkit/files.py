@@ -6,15 +6,19 @@ folder that holds ``MNIST/raw``).
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
+
+from ubalkit import __version__
 
 
 def home() -> Path:
@@ -39,7 +43,7 @@ def notebooks() -> Path:
 
 def runs(name: str = "") -> Path:
     """What the runs of an experiment write: observations, frames, figures, executed notebooks."""
-    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").resolve() / _folder(name)
+    return Path(os.environ.get("UBALKIT_RUNS") or home() / "runs").absolute() / _folder(name)
 
 
 def _folder(name: str) -> str:
@@ -67,6 +71,8 @@ def writable(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for within in folder.parents:
+            _sync(within)
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -85,6 +91,14 @@ def line(value, most: int = 60) -> str:
     return " ".join(str(value).split()).encode("utf-8", "backslashreplace").decode()[:most]
 
 
+@functools.cache
+def code() -> str:
+    """What evaluates here: this package, a hash of its source, and torch's version."""
+    source = sha256("".join(p.read_text("utf-8") for p in sorted(Path(__file__).parent.rglob("*.py"))))
+    torch = metadata.version("torch").split("+")[0]  # loading it takes longer than a cluster may
+    return f"ubalkit {__version__} of source {source[:8]} with torch {torch}"
+
+
 def sha256(text: str) -> str:
     """SHA-256 of a text, in hexadecimal.
 
@@ -94,8 +108,16 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk: until then a power cut may bring the old ones back."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # Windows opens no folder
+        opened = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, opened)
+        os.fsync(opened)
+
+
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all; once this returns it is on the disk.
 
     Raises
     ------
@@ -110,6 +132,7 @@ def write(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
+        _sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()
@@ -186,11 +209,16 @@ def write_table(table: pd.DataFrame, path: Path, **about) -> None:
     >>> again.equals(table), about["rows"], about["seed"]
     (True, 2, 0)
     """
-    text = to_csv(table)
+    text, before = to_csv(table), {}
+    with contextlib.suppress(OSError, ValueError):  # none, or none that can be read
+        before = {"before": read_table(path)[1]}
     own = {"rows": len(table), "sha256": sha256(text)}
-    write(path, text)
     # The first and the last word are the table's own, also where `about` is that of another one.
-    write(path.with_suffix(".json"), json.dumps({**own, **about, **own}, indent=1) + "\n")
+    about = {**own, **about, **own}
+    # A kill between these leaves a table, the old or the new one, with what is said of it.
+    write(path.with_suffix(".json"), json.dumps(about | before, indent=1) + "\n")
+    write(path, text)
+    write(path.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
@@ -207,6 +235,9 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
         raise FileNotFoundError(f"There are no observations at {path}; notebook 01_search makes them.")
     # What is not UTF-8 has another SHA-256 than what was written.
     text, about = path.read_text(encoding="utf-8", errors="replace"), read_json(path.with_suffix(".json"))
+    before = about.pop("before", {})
+    # Of an old table, where what wrote the new words was stopped before it wrote the new one.
+    about = before if sha256(text) == before.get("sha256") else about
     _unchanged(path, about.get("sha256"), text)
     return from_csv(text), about
 

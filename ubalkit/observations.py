@@ -250,9 +250,11 @@ def read_chunks(folder: Path, experiment) -> pd.DataFrame:
 def merge(folders: Sequence[Path], experiment) -> tuple[pd.DataFrame, list[int], list[int]]:
     """The chunks in folders, and in the folders within them, as one table.
 
-    Of a folder without chunks it is its table, ``observations.csv``, as the
-    recorded ones come. A damaged file is reported in a warning, renamed and
-    left out, so that its rows are computed again.
+    With them come the rows that stand in the folder's own table alone,
+    ``observations.csv``: all of them where it came without its chunks, as the
+    recorded ones do. A damaged chunk is reported in a warning, renamed and
+    left out, so that its rows are computed again; a damaged table is refused,
+    or left out where there are chunks.
 
     Parameters
     ----------
@@ -279,9 +281,8 @@ def merge(folders: Sequence[Path], experiment) -> tuple[pd.DataFrame, list[int],
     parts = []
     for folder in map(Path, folders):
         chunks, recorded = sorted(folder.rglob("*.chunk.json")), folder / "observations.csv"
-        parts += [rows for path in chunks if (rows := _rows(path, experiment)) is not None]
-        if not chunks and recorded.is_file():
-            parts.append(read(recorded, experiment).table)
+        own = [rows for path in chunks if (rows := _rows(path, experiment)) is not None]
+        parts += own + rest(recorded, [i for rows in own for i in rows.index], experiment)
     table = pd.concat(parts) if parts else pd.DataFrame()
     again = table.index.duplicated()
     first, others = table[~again], table[again]
@@ -289,6 +290,18 @@ def merge(folders: Sequence[Path], experiment) -> tuple[pd.DataFrame, list[int],
     same = ((others == known) | (others.isna() & known.isna())).all(axis=1)
     conflicts = sorted(set(others.index[~same]))
     return first.sort_index(), sorted(set(others.index) - set(conflicts)), conflicts
+
+
+def rest(path: Path, known: Sequence[int], experiment) -> list[pd.DataFrame]:
+    """The rows of a table that chunks, whose rows are known, lack; none or one frame of them. See `merge`."""
+    try:
+        table = read(path, experiment).table if path.is_file() else pd.DataFrame()
+    except (ValueError, OSError) as error:
+        if not len(known):
+            raise
+        warnings.warn(f"{files.line(error, 500)} Its chunks are read alone.", stacklevel=3)
+        table = pd.DataFrame()
+    return [rows] if len(rows := table.drop(index=known, errors="ignore")) else []
 
 
 def _rows(path: Path, experiment) -> pd.DataFrame | None:

@@ -5,8 +5,10 @@ of them waiting than it needs to be busy. A lost worker of a cluster costs
 nothing but time: Dask evaluates its pieces again elsewhere.
 """
 
+import asyncio
 import contextlib
 import itertools
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -18,13 +20,14 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pandas as pd
 
-from ubalkit import extra
+from ubalkit import extra, files
 
 #: Of the matrix products on a CUDA device, and torch's names for them; weights
 #: and everything else are float32 always.
 PRECISIONS = {"float32": "highest", "tf32": "high"}
 
-Work = Callable[[Sequence[int]], pd.DataFrame]
+#: Seconds within which a worker must answer, or it is left out.
+LIMIT = 9
 
 
 class Lost(RuntimeError):
@@ -85,7 +88,7 @@ def bar(total: int, done: int, show: bool, unit: str = "trial"):
         yield bar.update
 
 
-def in_processes(work: Work, pieces: Iterable[Sequence[int]], n: int) -> Iterator[pd.DataFrame]:
+def in_processes(work: Callable, pieces: Iterable[Sequence[int]], n: int) -> Iterator[pd.DataFrame]:
     """Evaluate pieces in processes of their own, each with one torch thread.
 
     Processes rather than threads: threads that share one small network wait
@@ -107,11 +110,15 @@ def in_processes(work: Work, pieces: Iterable[Sequence[int]], n: int) -> Iterato
             yield from parallel(delayed(work)(piece) for piece in pieces)
     except BrokenProcessPool:
         raise Lost("A process of the search died: killed, or out of memory.") from None
+    except UnboundLocalError as error:  # loky's own, where no file can be opened to start a process
+        raise (error.__context__ or error) from None
 
 
 def _start_worker(search: int) -> None:
     # A notebook's interrupt goes to its kernel's children, too; what to stop is for the search to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nor does it wait at its end for threads that an objective has left running.
+    multiprocessing.util.Finalize(None, os._exit, args=(0,), exitpriority=0)
     threading.Thread(target=_follow, args=(search,), daemon=True).start()
 
 
@@ -120,6 +127,29 @@ def _follow(search: int) -> None:
     while os.getppid() == search:
         time.sleep(0.5)
     os._exit(1)
+
+
+def _able(client) -> list[str] | None:
+    """Addresses of the workers that have the code of the search; None where all have it."""
+
+    async def ask():
+        asked = [
+            asyncio.ensure_future(client.run(files.code, workers=[at], on_error="return")) for at in there
+        ]
+        finished, _ = await asyncio.wait(asked, timeout=LIMIT)
+        return {at: answer for task in finished for at, answer in task.result().items()}
+
+    with contextlib.suppress(TimeoutError):
+        client.wait_for_workers(1, 5)
+    there = [*client.scheduler_info(n_workers=-1)["workers"]]
+    said = dict.fromkeys(there, "no answer") | (client.sync(ask) if there else {})
+    able = [at for at in there if said[at] == files.code()]
+    others = "; ".join(f"{at} has {files.line(said[at], 150)}" for at in there if at not in able)
+    if not able:
+        raise Lost(f"The Dask cluster has no worker with {files.code()}{others and ': '}{others:.900}.")
+    if others:
+        warnings.warn(f"Workers without {files.code()} are left out: {others:.900}.", stacklevel=3)
+        return able
 
 
 @contextlib.contextmanager
@@ -150,7 +180,7 @@ def connected(address: str):
 
 
 def on_cluster(
-    work: Work, pieces: Iterable[Sequence[int]], client, *, gpu: bool = False
+    work: Callable, pieces: Iterable[Sequence[int]], client, *, gpu: bool = False
 ) -> Iterator[pd.DataFrame]:
     """Evaluate pieces on a Dask cluster.
 
@@ -165,36 +195,48 @@ def on_cluster(
     Raises
     ------
     Lost
-        If the scheduler is gone, or more workers in turn die of one piece than
-        Dask allows (``distributed.scheduler.allowed-failures``, 3 by default).
+        If no worker has the code of the search, the scheduler or all workers
+        are gone, or more workers in turn die of one piece than Dask allows
+        (``distributed.scheduler.allowed-failures``, 3 by default).
     ValueError
         If a GPU is needed and no worker offers one.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker, wait
     from distributed.comm import CommClosedError
 
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    if gpu and workers and not any("GPU" in worker["resources"] for worker in workers):
+    able = _able(client)
+
+    def workers() -> list[dict]:
+        """Those that may be given a piece."""
+        there = client.scheduler_info(n_workers=-1)["workers"]
+        return [worker for address, worker in there.items() if address in (able or there)]
+
+    if gpu and not any("GPU" in worker["resources"] for worker in workers()):
         raise ValueError("No worker of the cluster offers a GPU; start them with --resources GPU=1.")
-    how = {"pure": False, "resources": {"GPU": 1} if gpu else None}
+    how = {"pure": False, "workers": able, "resources": {"GPU": 1} if gpu else None}
     submitted = (client.submit(_on_worker, work, piece, **how) for piece in pieces)
     # Two for each thread, so that none waits for the next; of a cluster that is still growing, some.
-    ahead = 2 * max(8, sum(worker["nthreads"] for worker in workers))
-    running = as_completed(list(itertools.islice(submitted, ahead)), loop=client.loop)
+    running = {*itertools.islice(submitted, 2 * max(8, sum(worker["nthreads"] for worker in workers())))}
     try:
-        for future in running:
-            yield future.result()
-            running.update(list(itertools.islice(submitted, 1)))
+        while running:
+            finished = set()
+            with client.as_current(), contextlib.suppress(TimeoutError):
+                finished = wait(running, LIMIT, "FIRST_COMPLETED").done
+            if not finished and not workers():
+                raise Lost("The Dask cluster is lost: no worker is left.")
+            for future in finished:
+                yield future.result()
+            running = {*(running - finished), *itertools.islice(submitted, len(finished))}
     except (KilledWorker, CancelledError, CommClosedError) as error:
         died = isinstance(error, KilledWorker)
         what = "workers die of a piece, out of memory perhaps" if died else "the scheduler is gone"
         raise Lost(f"The Dask cluster is lost: {what} ({' '.join(str(error).split())}).") from None
     finally:
         with contextlib.suppress(Exception):  # Of a scheduler that is gone.
-            client.cancel(list(running.futures))
+            client.cancel([*running])
 
 
-def _on_worker(work: Work, piece: Sequence[int]) -> pd.DataFrame:
+def _on_worker(work: Callable, piece: Sequence[int]) -> pd.DataFrame:
     import torch
 
     # For good: another thread of the worker may be in the middle of a piece.
