@@ -31,7 +31,7 @@ MATTERS = {
 }
 NEUTRAL = {"name": "other", "n_configurations": 7, "chunk": 3, "version": "2"}
 # What networks of UBAL do not have otherwise: an objective of one's own, its metrics and its clock.
-FIXED = {"objective", "directions", "time_limit"}
+FIXED = {"objective", "directions"}
 
 
 def test_the_four_profiles_and_the_paper_s_protocol():

@@ -31,16 +31,15 @@ METRIC = re.compile(r"(metrics[./]|values_|mean_test_)(?=.)")
 # Levels that a choice may well have; trials too few to conclude from; correlation of ranks of what is one.
 _MANY, FEW, SAME = 20, 5, 0.95
 # Words in the names of columns: results of which the small ones are good, other results, ...
-COSTS = set(
-    "time duration seconds secs sec minutes latency elapsed memory mem gb flops params zeit dauer".split()
-)
+COSTS = set("time duration seconds secs sec minutes latency elapsed memory mem gb flops params".split())
+COSTS |= {"zeit", "dauer"}
 _AVERAGES = set("mean avg average median sem".split())
 ERRORS = set("loss error errors err mse rmse mae mape smape nll logloss perplexity ppl regret cost".split())
 ERRORS |= set("deviance wer cer fid brier misclassification fehler verlust".split())
-_QUALITY = set(
-    "acc accuracy auc auroc auprc ap map f1 fscore precision recall sensitivity score r2 r²".split()
+_QUALITY = set("acc accuracy auc auroc auprc ap map f1 fscore precision recall score r2 r²".split())
+_QUALITY |= set(
+    "sensitivity specificity dice iou jaccard kappa mcc bleu ndcg mrr psnr ssim fitness sharpe".split()
 )
-_QUALITY |= set("specificity dice iou jaccard kappa mcc bleu ndcg mrr psnr ssim fitness sharpe".split())
 _QUALITY |= set("profit pnl drawdown reward objective genauigkeit".split())
 _RESULTS, _PARTS = ERRORS | _QUALITY | COSTS, set("train test val valid dev best".split())
 # ... what is a result unless its values look as if somebody had set them, ...
@@ -48,10 +47,10 @@ _DOUBTFUL = set("rank std cost train test val valid validation cv epoch step ite
 _HEDGES = set("n num max min total cost".split())
 # ... what is set whatever else its name says, and by its logarithm, ...
 _SETTINGS = set("weight weights coef coefficient beta threshold limit fraction scale size batch seed".split())
+_SETTINGS |= set("steps function fn type kind penalty margin smoothing temperature drop dropout".split())
 _SETTINGS |= set(
-    "steps function fn type kind penalty margin smoothing temperature drop dropout warmup".split()
+    "warmup window patience tolerance horizon factor depth units layers width hidden momentum".split()
 )
-_SETTINGS |= set("window patience tolerance horizon factor depth units layers width hidden momentum".split())
 _LOGARITHMIC = set("lr learning decay alpha lambda gamma reg l1 l2 eps epsilon tol".split())
 _SETTINGS |= _LOGARITHMIC | set("estimators epochs".split())
 # ... what says which trial it is, and how far.

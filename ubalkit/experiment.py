@@ -12,9 +12,7 @@ import hashlib
 import json
 import math
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,10 +45,10 @@ class Experiment:
     objective : callable
         ``objective(configuration, seed)``: from a dict of the active
         hyperparameters and an int to the metrics, a dict, or a number where
-        there is one metric. An exception, a value that is not finite, or one
-        that takes too long is a configuration that failed; but want of
-        memory, disk or files is the machine's failure, and the configuration
-        is lost, to be tried again. Any other set of metrics stops the search.
+        there is one metric. An exception or a value that is not finite is a
+        configuration that failed; but want of memory, disk or files is the
+        machine's failure, and the configuration is lost, to be tried again.
+        Any other set of metrics stops the search.
     space : ConfigurationSpace
         Where configurations are drawn from.
     directions : mapping of str to str
@@ -63,10 +61,6 @@ class Experiment:
     chunk : int
         Configurations a file; a search that is stopped loses the chunks in
         flight.
-    time_limit : float, optional
-        Seconds for one configuration, where the objective runs in the main
-        thread of a process and in Python code: compiled code is not
-        interrupted.
     version : str
         Change it when the objective changes: rows of another version are not
         taken for rows of this one.
@@ -87,7 +81,6 @@ class Experiment:
     n_configurations: int = 100
     seed: int = 0
     chunk: int = 1
-    time_limit: float | None = None
     version: str = "1"
 
     def __post_init__(self):
@@ -95,7 +88,6 @@ class Experiment:
             raise ValueError(f"directions = {self.directions}; each metric is to maximize or minimize.")
         if taken := {*self.directions} & {*self.space, "status", "why", "index"}:
             raise ValueError(f"{taken.pop()!r:.60} cannot name a metric: it names another column.")
-        assert self.time_limit is None or self.time_limit > 0, "time_limit must be positive"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -192,12 +184,9 @@ class Experiment:
     def _outcome(self, index: int, configuration: dict, seed: int) -> dict:
         nothing = {**dict.fromkeys(self.metrics, math.nan), "status": "failed"}
         try:
-            with _limited(self.time_limit):
-                found = self.objective(configuration, seed)
+            found = self.objective(configuration, seed)
             found = dict(found) if isinstance(found, Mapping) else {self.metrics[0]: found}
             values = {metric: float(found[metric]) for metric in self.metrics if metric in found}
-        except _OverTime:
-            return {**nothing, "why": f"took longer than {self.time_limit:g} s"}
         except (Exception, SystemExit) as error:
             lost = isinstance(error, MemoryError) or getattr(error, "errno", None) in _FULL
             why = files.line(f"{type(error).__name__}: {error}", _LONGEST)
@@ -209,28 +198,6 @@ class Experiment:
             )
         wrong = [f"{metric} = {value}" for metric, value in values.items() if not math.isfinite(value)]
         return {**nothing, "why": wrong[0]} if wrong else {**values, "status": "ok", "why": ""}
-
-
-class _OverTime(BaseException):
-    """Not an Exception, so that an objective that catches these does not catch it."""
-
-
-@contextlib.contextmanager
-def _limited(seconds: float | None):
-    if seconds is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_):
-        raise _OverTime
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def run(
@@ -308,8 +275,6 @@ def run(
 
     if client is None and str(device) != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device = {str(device)!r}: torch finds no such device here; cpu is allowed.")
-    if client and experiment.time_limit:
-        raise ValueError("time_limit: not on a cluster, whose workers evaluate in threads.")
     wanted = list(range(experiment.n_configurations if n is None else n) if indices is None else indices)
     size = experiment.side_by_side(device) if chunk is None else chunk
     if not wanted or size < 1 or min(wanted) < 0 or len(set(wanted)) < len(wanted):

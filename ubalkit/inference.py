@@ -120,9 +120,8 @@ class Reader:
         known = [*[status] * bool(status), *sorted(told, key=lambda name: name.lower() not in cols.STATUS)]
         # What says nothing has ended, if it has a metric.
         found = words[known[0]].reindex(rest.index).fillna("ok") if known else pd.Series("ok", rest.index)
-        cols.refuse_values(
-            found.rename("status"), ~found.isin(cols.STATES), f"is none of {', '.join(cols.STATES)}"
-        )
+        known_words = f"is none of {', '.join(cols.STATES)}"
+        cols.refuse_values(found.rename("status"), ~found.isin(cols.STATES), known_words)
         states = found.map(cols.STATES)
         for state in ("pruned", "not finished", "failed"):
             done = "kept as failed" if state == "failed" else "left out"
@@ -145,11 +144,8 @@ class Reader:
         """Which values of each metric are the good ones."""
         if direction not in ("", ()):
             return cols.checked_directions(names, direction)
-        small = [
-            name
-            for name in names
-            if cols.words_of(name) & (cols.ERRORS | cols.COSTS) and "neg" not in cols.words_of(name)
-        ]
+        words = {name: cols.words_of(name) for name in names}
+        small = [n for n in names if words[n] & (cols.ERRORS | cols.COSTS) and "neg" not in words[n]]
         large = [name for name in names if name not in small]
         self.tell("to minimize", small, "as the name says, unless direction= does: ")
         self.tell("to maximize", large, "as no name says otherwise, unless direction= does: ")
@@ -160,10 +156,9 @@ class Reader:
         raw = raw[states.isin(["ok", "failed"])]
         values, ok = raw.apply(cols.as_numbers).astype(float), states[raw.index] == "ok"
         for name in raw:
-            wrong = values[name].isna() & raw[name].notna()
-            cols.refuse_values(
-                raw[name], wrong & (2 * wrong.sum() > raw[name].notna().sum()), "is not a number"
-            )
+            given = raw[name].notna()
+            wrong = values[name].isna() & given
+            cols.refuse_values(raw[name], wrong & (2 * wrong.sum() > given.sum()), "is not a number")
         sound = np.isfinite(values).all(axis=1)
         self.tell("metric is not a number", (ok & ~sound).sum(), "kept as failed")
         return values.where(ok & sound)
@@ -245,9 +240,8 @@ class Reader:
     def _read(self, table: pd.DataFrame, ok: pd.Series) -> tuple[ConfigurationSpace, pd.DataFrame]:
         """The space, and the hyperparameters as it has them."""
         if isinstance(self.space, ConfigurationSpace):
-            return self.space, pd.DataFrame(
-                {n: cols.legal_values(self.space[n], table[n], self.cells) for n in table}
-            )
+            legal = {n: cols.legal_values(self.space[n], table[n], self.cells) for n in table}
+            return self.space, pd.DataFrame(legal)
         given, space, settings = self.declared | self.space, ConfigurationSpace(), {}
         lacks = {name: cols.is_absent(values[ok]) for name, values in table.items()}
         empty = [name for name in table if lacks[name].all()]
