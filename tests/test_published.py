@@ -144,8 +144,7 @@ def coloured(path):
     ]
 
 
-@pytest.mark.parametrize("profile", ["paper", "digits"])
-def test_published_figures_are_what_their_frames_draw(profile, tmp_path):
+def test_published_figures_are_what_their_frames_draw(tmp_path, profile="paper"):
     figures.use(paper_figures.UBAL)
     try:
         drawn = {
@@ -181,8 +180,7 @@ def test_every_figure_is_its_own_and_has_both_forms():
         np.testing.assert_allclose(size, 200 / 72, atol=0.01, err_msg=page.name)
 
 
-@pytest.mark.parametrize("profile", ["paper", "digits"])
-def test_published_frames_agree_with_each_other_and_with_the_tables(profile):
+def test_published_frames_agree_with_each_other_and_with_the_tables(profile="paper"):
     for metric, rows in frames("importance", profile).items():
         shares = frames("methods", profile)[metric]["exact"]
         share = (rows["importance"] / rows["importance"].sum()).loc[shares.index]

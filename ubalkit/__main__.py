@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = given.command(given) or 0
         parser.exit(sys.stdout.flush() or status)
     except KeyboardInterrupt as stopped:
-        parser.exit(130, f"{stopped}\n")
+        parser.exit(130, f"{str(stopped) or 'Stopped.'}\n")
     except (ValueError, OSError, ModuleNotFoundError, workers.Lost) as error:
         parser.exit(2, f"{error}\n")
 

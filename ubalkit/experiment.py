@@ -285,23 +285,22 @@ def run(
         missing = [i for i in wanted if i not in done.index]
         pieces = [missing[k : k + size] for k in range(0, len(missing), size)]
         work = functools.partial(_piece, experiment, str(device), precision, files.code())
-        n_done, why = len(wanted) - len(missing), ""
+        why = ""
         try:
-            finished = _evaluated(work, pieces, n_jobs, client, device)
+            finished, n_done = _evaluated(work, pieces, n_jobs, client, device), len(wanted) - len(missing)
             with contextlib.closing(finished), workers.bar(len(wanted), n_done, progress) as advance:
                 for rows in finished:
                     lost = rows[rows["status"] == "lost"]
                     why = f" ({lost['why'].iloc[0]})" if len(lost) else why
                     if len(kept := rows.drop(index=lost.index)):
                         observations.write_chunk(kept, folder, experiment)
-                    n_done += len(kept)
                     advance(len(kept))
             # Once more from the disk, where something else may have befallen them.
             done = observations.read_chunks(folder, experiment) if missing else done
             if gone := [i for i in wanted if i not in done.index]:
-                n_done = len(wanted) - len(gone)
                 raise workers.Lost(f"Configurations {observations.ranges(gone)} are lost{why}.")
         except (workers.Lost, KeyboardInterrupt) as error:
+            n_done = len(observations.read_chunks(folder, experiment).index.intersection(wanted))
             raise type(error)(
                 f"{str(error) or 'Stopped.'} {n_done} of {len(wanted)} configurations are finished, "
                 f"in {folder}; the same search run again goes on from there."

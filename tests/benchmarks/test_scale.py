@@ -28,13 +28,14 @@ def searched(n, folder):
     return seconds / n, peak / n
 
 
-def test_a_configuration_costs_the_same_among_many(tmp_path):
-    few, many = searched(4_000, tmp_path / "few"), searched(40_000, tmp_path / "many")
+def test_a_configuration_costs_the_same_among_many(tmp_path, benchmark):
+    few = searched(4_000, tmp_path / "few")
+    many = benchmark.pedantic(searched, (40_000, tmp_path / "many"))
     print(f"\n40 000 configurations to 4 000: time {many[0] / few[0]:.2f}, memory {many[1] / few[1]:.2f}")
     assert many[0] < 1.5 * few[0] and many[1] < 1.2 * few[1]
 
 
-def test_dask_adds_less_than_a_hundredth_to_a_chunk():
+def test_dask_adds_less_than_a_hundredth_to_a_chunk(benchmark):
     distributed = pytest.importorskip("distributed")
     protocol = protocols.get("digits").protocol
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -42,7 +43,7 @@ def test_dask_adds_less_than_a_hundredth_to_a_chunk():
             nothing = itertools.repeat([0], 300)
             client.submit(len, "warm").result()
             start = time.perf_counter()
-            done = list(workers.on_cluster(len, nothing, client))
+            done = benchmark.pedantic(lambda: list(workers.on_cluster(len, nothing, client)))
             overhead = (time.perf_counter() - start) / len(done)
     chunks = []
     for k in range(3):
