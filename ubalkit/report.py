@@ -122,7 +122,7 @@ def _render(trials: Trials, study: dict, **parts) -> str:
     writes = Environment(
         loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    writes.filters |= {"number": lambda v: f"{v:.3g}".replace("-", "−"), "percent": lambda v: f"{v:.0%}"}
+    writes.filters |= {"number": lambda v: f"{v:.3g}".replace("-", "−"), "percent": lambda v: f"{max(v, 0):.0%}"}
     # Nothing in them may end the element that they stand in.
     scripts = {"library": vl_convert.javascript_bundle(), "script": (folder / "report.js").read_text("utf-8")}
     best = trials.usable.sort_values(study["metric"], ascending=study["goal"] < 0).head(_N_BEST)
