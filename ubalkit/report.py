@@ -119,10 +119,10 @@ def _render(trials: Trials, study: dict, **parts) -> str:
     from ubalkit import __version__
 
     folder = Path(__file__).with_name("page")
-    writes = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    writes.filters |= {"number": lambda v: f"{v:.3g}".replace("-", "−"), "percent": lambda v: f"{max(v, 0):.0%}"}
+    how = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    writes = Environment(loader=FileSystemLoader(folder), **how)
+    writes.filters["number"] = lambda value: f"{value:.3g}".replace("-", "−")
+    writes.filters["percent"] = lambda share: f"{max(share, 0):.0%}"
     # Nothing in them may end the element that they stand in.
     scripts = {"library": vl_convert.javascript_bundle(), "script": (folder / "report.js").read_text("utf-8")}
     best = trials.usable.sort_values(study["metric"], ascending=study["goal"] < 0).head(_N_BEST)
