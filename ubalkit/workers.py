@@ -66,8 +66,13 @@ def in_threads(work: Callable, items: Iterable) -> list:
     """
     import torch
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool, one_thread():
-        return list(pool.map(work, items))
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    try:
+        with one_thread():
+            return list(pool.map(work, items))
+    finally:
+        # Who interrupts does not wait for what is in work.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def nothing(n: int) -> None:
