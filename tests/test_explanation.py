@@ -156,3 +156,18 @@ def test_the_example_runs_and_is_a_function_of_its_index():
     table = example.evaluate(range(3))
     assert (table["status"] == "ok").all() and set(example.metrics) <= set(table)
     pd.testing.assert_frame_equal(example.evaluate([1]), table.loc[[1]], check_dtype=False)
+
+
+def test_anything_that_holds_a_search_is_explained(study, explained, tmp_path):
+    frame = study.trials_dataframe()
+    frame.to_csv(tmp_path / "trials.csv", index=False)
+    for source in (study, tmp_path / "trials.csv"):
+        assert explanation.explain(source, **FEW).table.index[0] == explained.table.index[0]
+    with pytest.raises(ValueError, match="no such"):
+        explanation.explain(frame, "no such", **FEW)
+
+
+def test_it_is_short_in_a_console_and_shows_itself_in_a_notebook(explained):
+    assert len(repr(explained)) < 300 and explained.table.index[0] in repr(explained)
+    shown = explained._repr_html_()
+    assert str(explained.trust) in shown and "<table" in shown and 'alt="SHAP values of' in shown

@@ -193,6 +193,28 @@ def test_a_flag_that_matters_is_set_and_one_that_does_not_is_frozen():
 # Advice no bolder than what is known
 
 
+def test_the_end_of_a_range_at_which_a_metric_is_best_is_said_but_only_where_trials_lie():
+    rising = explain(given(120, lambda f, rng: 2 * f.a - 8 * (f.b - 0.4) ** 2), **QUICK)
+    assert "Best at an end of the range: a at 1. Look beyond it if you can." in rising.report
+    falling = explain(given(120, lambda f, rng: 2 * f.a, direction="minimize"), **QUICK)
+    assert any(sentence.startswith("Best at an end of the range: a at 0.") for sentence in falling.report)
+    rng = np.random.default_rng(0)
+    low = pd.DataFrame({"a": 0.5 * rng.random(120), "b": rng.random(120)})
+    low["metric"] = 2 * low["a"] + low["b"]
+    unseen = explain(readers.from_frame(low, "metric", space={"a": (0.0, 1.0), "b": (0.0, 1.0)}), **QUICK)
+    assert not any("a at 1" in sentence for sentence in unseen.report)
+
+
+def test_hyperparameters_that_move_together_are_named_with_their_correlation():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"lr": rng.random(200), "x": rng.random(200)})
+    frame["lr_final"] = frame["lr"] / 10
+    frame["acc"] = 2 * frame["lr"] + 0.5 * frame["x"] + rng.normal(0, 0.05, 200)
+    space = {"lr": (0.0, 1.0), "lr_final": (0.0, 0.1), "x": (0.0, 1.0)}
+    report = explain(readers.from_frame(frame, "acc", space=space), **QUICK).report
+    assert any("follows lr (correlation 1.00): what one does may be the other's." in line for line in report)
+
+
 def test_what_is_important_is_not_frozen_because_another_has_a_steep_end():
     def steep(f, rng):
         return -12 * np.maximum(f.a - 0.88, 0) + 0.45 * f.b + rng.normal(0, 0.01, len(f))
