@@ -173,8 +173,8 @@ def _execute(source: Path, given: Mapping, folder: Path) -> Path:
 
     start = time.perf_counter()
     target = folder / source.name
-    # A kernel warns that it listens to this machine, as every kernel does.
-    quiet = ["--IPKernelApp.log_level=40"]
+    # A kernel warns that it listens to this machine, and that it is told to end, as every kernel does.
+    quiet = ["--IPKernelApp.log_level=50"]
     settings = {"cwd": str(files.notebooks()), "progress_bar": False, "extra_arguments": quiet}
     try:
         papermill.execute_notebook(str(source), str(target), given, **settings)
