@@ -170,9 +170,10 @@ def _explain(given: argparse.Namespace) -> int:
         path.write_text(report.refusal(trials, trials.metric, str(refused), made=made), encoding="utf-8")
         print(f"{refused}\nThe trials are in {path}.")
         return 1
-    if not is_page:
-        explained.save(given.out)
-    path.write_text(explained.html(made=made), encoding="utf-8")
+    if is_page:
+        path.write_text(explained.html(made=made), encoding="utf-8")
+    else:
+        explained.save(given.out, made=made)
     print(*explained.report, f"Open {path}.", sep="\n")
     return 0
 

@@ -203,7 +203,7 @@ class Explanation:
         """Draw the same with its scatter split into own effects and interactions that have a name."""
         return figures.explained(self.at_trials)
 
-    def save(self, folder: Path | str) -> Path:
+    def save(self, folder: Path | str, *, made: str = "") -> Path:
         """Write what was found to files, which other programs read.
 
         Parameters
@@ -213,6 +213,8 @@ class Explanation:
             ``importance.csv``, the space to search next, as ConfigSpace reads
             it, to ``space.json``, and both figures to the folder ``figures`` in
             it.
+        made : str
+            The command or the call that made it, shown in the report.
 
         Returns
         -------
@@ -221,7 +223,7 @@ class Explanation:
         """
         folder = Path(folder)
         drawn = files.writable(folder / "figures")
-        (folder / "report.html").write_text(self.html(), encoding="utf-8")
+        (folder / "report.html").write_text(self.html(made=made), encoding="utf-8")
         self.table.to_csv(folder / "importance.csv")
         text = json.dumps(spaces.plain(self.space), indent=1, default=str)
         (folder / "space.json").write_text(text + "\n", encoding="utf-8")

@@ -227,8 +227,8 @@ def _model(ensemble) -> dict:
     names = spaces.varied(space)
     points = uncertainty.backgrounds(ensemble, 32, 0)
     encoded = [spaces.encoded(space, b) for b in points]
-    few = len(names) <= effects.MOST
-    orders = [effects.random_orders(len(names), effects.N_ORDERS, [0, k]).tolist() for k in range(n_members)]
+    n_orders = effects.N_ORDERS if len(names) > effects.MOST else 0
+    orders = [effects.random_orders(len(names), n_orders, [0, k]).tolist() for k in range(n_members)]
     everywhere = ensemble.predict_unit(spaces.spread(space, 1024)).mean(0)
     stops = [_stops(space, name) for name in names]
     clause = lambda c: _clause(space, c, stops, np.concatenate(points))  # noqa: E731
@@ -239,7 +239,7 @@ def _model(ensemble) -> dict:
         "backgrounds": [_digits(b, 10) for b in encoded],
         "owner": spaces.inputs(space).tolist(),
         "fallback": _digits(spaces.encoded(space, spaces.default(space))[0], 10),
-        "orders": None if few else orders,
+        "orders": orders if n_orders else None,
         "conditions": [[names.index(name), {"all": parts}] for name, parts in conditions.items() if parts],
         "forbidden": [clause(c) for c in space.forbidden_clauses],
         # As far as the interval of a mean reaches, in standard deviations of the members.
