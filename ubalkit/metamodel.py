@@ -11,7 +11,7 @@ import functools
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +167,8 @@ class Ensemble:
         Highest R² that the noise between seeds allows; NaN where unknown.
     maximize : bool
         Whether large values of the metric are the good ones.
+    unseen : ndarray of bool, shape (n_members, n_observations)
+        Which rows each member has not seen.
 
     Examples
     --------
@@ -190,6 +192,7 @@ class Ensemble:
     n_failed: int
     ceiling: float = float("nan")
     maximize: bool = True
+    unseen: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
 
     @property
     def trust(self) -> Trust:
@@ -235,6 +238,7 @@ class Ensemble:
             "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
             "selection": self.selection.reset_index().to_dict("list"),
             "unit": self.unit.tolist(),
+            "unseen": self.unseen.tolist(),
             "ceiling": None if np.isnan(self.ceiling) else self.ceiling,
         }
         files.write_sealed(path, plain)
@@ -282,6 +286,7 @@ def load(path: Path) -> Ensemble:
         "held_out": np.array(plain["held_out"], dtype=float),
         "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
         "unit": np.array(plain["unit"]),
+        "unseen": np.array(plain.get("unseen", [[]]), dtype=bool),
         "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
     return Ensemble(**plain | restored)
@@ -384,8 +389,8 @@ def fit(
     if np.isnan(noise):
         noise = noise_variance(pd.DataFrame({metric: y}, pd.Index(configuration, name="index")), metric)
     data, ceiling = (unit, len(trials) - len(y)), 1 - noise / y.var()
-    maximize = trials.metrics[metric] == "maximize"
-    return Ensemble(metric, space, members, quality, held_out, selection, *data, ceiling, maximize)
+    about = (ceiling, trials.metrics[metric] == "maximize", weights == 0)
+    return Ensemble(metric, space, members, quality, held_out, selection, *data, *about)
 
 
 def _selection(train, x, target, folds, configuration, architectures, weight_decays) -> pd.DataFrame:
