@@ -1,5 +1,6 @@
 """The paper's statements: of figures that say the same, and of figures that say otherwise."""
 
+import claims
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +9,6 @@ from torch import nn
 
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
-from ubalkit.paper import claims
 from ubalkit.shapley import Attribution
 from ubalkit.ubal import hyperparameters
 

@@ -2,12 +2,11 @@
 
 import itertools
 
+import comparisons
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
-
-from ubalkit.paper import comparisons
 
 
 def arm(values):

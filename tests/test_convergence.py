@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 
+import convergence
 import numpy as np
 import optuna
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from ConfigSpace import ConfigurationSpace
 from helpers import trials
 
-from ubalkit import convergence, effects, metamodel, readers
+from ubalkit import effects, metamodel, readers
 from ubalkit import space as spaces
 from ubalkit.shapley import Attribution
 

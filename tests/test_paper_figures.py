@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import claims
+import comparisons
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,8 +14,8 @@ from test_figures import assert_drawn_alike, decomposed, of_kind, panels, texts,
 
 from ubalkit import advice, figures, files, metamodel, observations, shapley
 from ubalkit import space as spaces
-from ubalkit.paper import claims, comparisons, protocols
 from ubalkit.paper import figures as paper
+from ubalkit.paper import protocols
 from ubalkit.ubal import hyperparameters
 
 SPACE = hyperparameters.space()

@@ -2,6 +2,9 @@
 
 import re
 
+import claims
+import comparisons
+import convergence
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +14,8 @@ from PIL import Image
 from test_recorded import exchanged, shifted, swapped
 
 from ubalkit import figures, files, observations
-from ubalkit.paper import claims, comparisons, protocols
 from ubalkit.paper import figures as paper_figures
+from ubalkit.paper import protocols
 
 PAPER = protocols.get("paper").protocol
 ARMS = ("full", "paper", "ours", "joint", "rule")
@@ -126,7 +129,7 @@ def exact(profile):
 DRAWN = {
     "claims": lambda p: paper_figures.claims(exact(p)),
     "methods": lambda p: figures.methods(frames("methods", p)),
-    "convergence": lambda p: figures.convergence(pd.read_csv(files.figures() / f"convergence_{p}.csv")),
+    "convergence": lambda p: convergence.draw(pd.read_csv(files.figures() / f"convergence_{p}.csv")),
 }
 
 

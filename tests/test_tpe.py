@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tpe
 
 from ubalkit import space as spaces
-from ubalkit.paper import protocols, tpe
+from ubalkit.paper import protocols
 
 CI = protocols.get("ci").protocol
 

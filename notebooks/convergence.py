@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from scipy.stats import spearmanr
 
-from ubalkit import advice, effects, metamodel, uncertainty
+from ubalkit import advice, effects, figures, metamodel, uncertainty
 from ubalkit.effects import Decomposition
 from ubalkit.metamodel import Ensemble
 from ubalkit.observations import Trials
@@ -467,3 +469,65 @@ def intermediate_values(study, steps: Sequence[int] | None = None) -> pd.DataFra
     reported = {t.number: t.intermediate_values for t in study.get_trials(deepcopy=False)}
     frame = pd.DataFrame.from_dict(reported, orient="index").sort_index(axis=1)
     return frame if steps is None else frame.reindex(columns=list(steps))
+
+
+def repeats(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """The ``mean`` of the column `y` at each value of `x`, with the smallest and the largest for `band`."""
+    return frame.groupby(x)[y].agg(mean="mean", low="min", high="max").reset_index()
+
+
+@figures.styled
+def draw(frame: pd.DataFrame):
+    """How explanations of n observations differ from that of all; means and ranges of the repeats."""
+    panels = {"rank_correlation": "rank correlation of importances\nwith those of all observations"}
+    panels["curve_error"] = "error of the curves,\nshare of the largest effect"
+    panels["overlap"] = "overlap of\nrecommended ranges"
+    figure, axes = plt.subplots(1, 3, figsize=(8.6, 2.6))
+    frame = frame.assign(method=frame["method"].replace("exact", "exact SHAP values"))
+    order = sorted(frame["method"].unique(), key="exact SHAP values".__ne__)
+    for ax, (column, title) in zip(axes, panels.items()):
+        for method, color, mark in zip(order, figures.PALETTE, "os^"):
+            line = {"alpha": 0.15, "marker": mark, "ms": 4, "label": method}
+            here = frame[frame["method"] == method].dropna(subset=[column])
+            if len(here):
+                figures.band(ax, repeats(here, "n", column), "n", "mean", color, **line)
+        ax.set_title(title, fontsize=8.5)
+        figures.logarithmic(ax, sorted(frame["n"].unique()), "observations")
+    axes[0].legend(fontsize=7.5, loc="lower right")
+    axes[1].set_ylim(bottom=0)
+    axes[2].set_ylim(0, 1.05)
+    return figure
+
+
+@figures.styled
+def draw_budgets(explained: Mapping[str, Budgets], unit: str = "budget"):
+    """How importances come about: each hyperparameter a line with its 90 % band, a panel a metric.
+
+    The dotted line is the budget from which on the order is nearly the last
+    one; see `Budgets.enough`.
+
+    Parameters
+    ----------
+    explained : mapping of metric to Budgets
+        From `at_budgets`.
+    unit : str
+        What the budget is, for the axis: ``epochs`` for example.
+    """
+    figure, axes = plt.subplots(1, n := len(explained), figsize=(4.4 * n, 3.6), sharey=True, squeeze=False)
+    top = 1.03 * max(found.importances["high"].max() for found in explained.values())
+    for ax, (metric, found) in zip(axes.flat, explained.items()):
+        color_of = dict(zip(found.last.names, sns.color_palette("colorblind", len(found.last.names))))
+        lines, height = found.importances.groupby("hyperparameter"), -np.inf
+        for name, line in lines:
+            figures.band(ax, line, "budget", "importance", color_of[name], 0.15, marker="o", ms=3, lw=1.6)
+        for name, end in lines["importance"].last().sort_values().items():
+            # Moved up until it does not overlap the one below.
+            height = max(end, height + 0.07 * top)
+            ax.text(found.budgets[-1] * 1.1, height, figures.symbol(name), color=color_of[name], va="center")
+        ax.axvline(found.enough(), color=figures.GREY, lw=1, ls=":")
+        # Labels of neighbouring budgets would run into each other.
+        apart = np.divide([*found.budgets[1:], np.inf], found.budgets) > 1.22
+        figures.logarithmic(ax, np.array(found.budgets)[apart], f"{unit}  (dotted: the order is settled)")
+        ax.set(title=figures.label(metric), ylim=(0, top))
+    axes[0, 0].set_ylabel("importance: mean |SHAP value|")
+    return figure
