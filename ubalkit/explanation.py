@@ -13,13 +13,14 @@ import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from scipy.stats import ks_2samp
 
-from ubalkit import advice, effects, figures, files, metamodel, rivals, uncertainty, workers
+from ubalkit import advice, effects, figures, files, metamodel, rivals, rules, uncertainty, workers
 from ubalkit import space as spaces
 from ubalkit.advice import Recommendation
 from ubalkit.effects import Decomposition
 from ubalkit.metamodel import Ensemble, Trust
 from ubalkit.observations import Trials
 from ubalkit.report import page
+from ubalkit.rules import Rule
 from ubalkit.shapley import LEAST_SUPPORT, Attribution
 
 #: Advice is given on what at least this share of the resamples agree in.
@@ -106,6 +107,11 @@ class Explanation:
         rows = rows.sample(min(len(rows), most), random_state=0).sort_index()
         return effects.decompose(self.ensemble, rows)
 
+    @cached_property
+    def rules(self) -> list[Rule]:
+        """How two hyperparameters act together, where that is a relation that holds on trials left out."""
+        return rules.find(self.decomposition, self.at_trials, self.trials)
+
     @property
     def crowding(self) -> pd.Series:
         """How far the trials are from an even spread along each hyperparameter, 0 to 1, the farthest first.
@@ -139,6 +145,7 @@ class Explanation:
         hint = _hint(self.trials.usable[self.ensemble.metric])
         sentences = [f"{self.trust}.", *([hint] if hint else []), spread, *(f"{one}." for one in self.order)]
         sentences += _withheld(table) + _advised(table) + self._at_ends() + self._together()
+        sentences += [rule.sentence for rule in self.rules]
         sentences.append(f"{rec.lost} of the best {rec.n_best} trials lie outside the space proposed.")
         if not spaces.varied(rec.space):
             sentences.append("Nothing is left to search: the space proposed is one configuration.")

@@ -57,6 +57,7 @@ from matplotlib.text import Text
 
 from ubalkit import effects
 from ubalkit import space as spaces
+from ubalkit.rules import Rule
 from ubalkit.shapley import LEAST_SUPPORT, Attribution
 
 #: Style sheet of matplotlib, for what `styled` decorates.
@@ -437,14 +438,18 @@ def shares(decompositions: Mapping[str, effects.Decomposition]):
 
 
 @styled
-def surfaces(dec: effects.Decomposition, *, n_pairs: int = 3):
-    """What the strongest pairs do jointly: mean prediction over both values, less the overall mean."""
-    share = dec.variance(n_resamples=0).query("order == 2")["share"].head(n_pairs)
-    pairs = {" × ".join(subset): subset for subset in dec.subsets}
-    grids = {pairs[pair]: effects.surface(dec.ensemble, pairs[pair])["joint"] for pair in share.index}
+def surfaces(dec: effects.Decomposition, *, n_pairs: int = 3, rules: Sequence[Rule] = ()):
+    """What pairs do jointly: mean prediction over both, less the overall mean; bold, where a rule ends.
+
+    Pairs that follow one of the rules come first, then the strongest.
+    """
+    share = dec.variance(n_resamples=0).query("order == 2")["share"]
+    pairs, ruled = {" × ".join(subset): subset for subset in dec.subsets}, {rule.pair: rule for rule in rules}
+    shown = sorted(share.index, key=lambda pair: pairs[pair] not in ruled)[:n_pairs]
+    grids = {pairs[pair]: effects.surface(dec.ensemble, pairs[pair])["joint"] for pair in shown}
     largest = max(grid.abs().max() for grid in grids.values())
     figure, axes = plt.subplots(1, len(grids), figsize=(2.75 * len(grids) + 0.6, 2.75), squeeze=False)
-    for ax, ((x, y), grid), of_variance in zip(axes.flat, grids.items(), share):
+    for ax, ((x, y), grid), of_variance in zip(axes.flat, grids.items(), share[shown]):
         u = np.linspace(0, 1, round(len(grid) ** 0.5))
         z = grid.to_numpy().reshape(len(u), -1).T
         levels = np.linspace(-largest, largest, 15)
@@ -452,7 +457,13 @@ def surfaces(dec: effects.Decomposition, *, n_pairs: int = 3):
         ax.contour(u, u, z, levels=levels[1::2], colors=GREY, linewidths=0.7)  # dashed where it is below 0
         along(ax, dec.ensemble.space, x)
         along(ax, dec.ensemble.space, y, "y")
-        ax.set_title(f"interaction: {of_variance:.0%} of variance", fontsize=8.5)
+        title = f"interaction: {of_variance:.0%} of variance"
+        if rule := ruled.get((x, y)):
+            holds = rule.region.holds(*np.meshgrid(fine := np.linspace(0, 1, 400), fine))
+            ax.contour(fine, fine, holds, [0.5], colors="black", linewidths=2)
+            words = rule.region.words(rule.space, rule.pair, [symbol(x), symbol(y)])
+            title = f"{words}\n{title}"
+        ax.set_title(title, fontsize=8.5)
         ax.set_aspect("equal")
         ax.grid(visible=False)
     told = plt.FuncFormatter(lambda v, _: f"{v:+.2g}" if abs(v) > 1e-9 * largest else "0")

@@ -72,6 +72,7 @@ def page(explained, *, made: str = "") -> str:
         sentences=explained.report[1:],
         orders=explained.decomposition.orders(),
         pairs=pairs[pairs["order"] == 2].head(_N_PAIRS),
+        rules=explained.rules,
         chosen=ensemble.chosen | {"members": len(ensemble.members)},
         next_space=json.dumps(spaces.plain(explained.space), indent=1, default=str),
         charts=[(name, _words(name, curves.get_group(name))) for name in charted],

@@ -47,6 +47,8 @@ SURPRISE = 0.05
 # Knots of a curve g, places for a boundary, and thresholds of a corner.
 _KNOTS, _CUTS, _THRESHOLDS = np.linspace(0, 1, 16), np.linspace(0, 1, 21)[1:-1], np.arange(1, 10) / 10
 _HALF = (0.5, 0.5)
+# Points or trials below which nothing is said of a pair.
+_LEAST = 30
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,11 @@ class Line:
         index = _index(self.form, self.by, a, b)
         return ((index > self.low) & (index < self.high)) == self.within
 
-    def words(self, space: ConfigurationSpace, pair: tuple[str, str]) -> str:
-        """The relation in the hyperparameters' own units."""
+    def words(self, space: ConfigurationSpace, pair: Sequence[str], labels: Sequence[str] = ()) -> str:
+        """The relation in the hyperparameters' own units, which may be called by other labels."""
         slope, low, high = self._in_units(space, pair)
         logs = [space[name].log for name in pair]
-        a, b = (n if all(logs) or not log else f"log10({n})" for n, log in zip(pair, logs))
+        a, b = (n if all(logs) or not log else f"log10({n})" for n, log in zip(labels or pair, logs))
         if self._compares(slope, low):
             return f"{a} > {b}" if self.within else f"{b} > {a}"
         size = "" if abs(abs(slope) - 1) < 0.005 else f"{abs(slope):.2g}"
@@ -100,12 +102,12 @@ class Line:
             joined = f"{a} {'·' if slope > 0 else '/'} {b}{size and '^' + size}"
         else:
             joined = f"{a} {'+' if slope > 0 else '−'} {size and size + ' · '}{b}"
-        low, high = (f"{10**bound if all(logs) else bound:.2g}" for bound in (low, high))
+        low, high = (_number(10**bound if all(logs) else bound) for bound in (low, high))
         if self.high == np.inf:
             return f"{joined} {'>' if self.within else '<'} {low}"
         return f"{'' if self.within else 'not '}{low} < {joined} < {high}"
 
-    def clauses(self, space: ConfigurationSpace, pair: tuple[str, str]) -> list:
+    def clauses(self, space: ConfigurationSpace, pair: Sequence[str]) -> list:
         """What forbids the rest: ConfigSpace compares two hyperparameters, and knows no other line."""
         a, b = (space[name] for name in pair)
         slope, low, _ = self._in_units(space, pair)
@@ -115,7 +117,7 @@ class Line:
     def _compares(self, slope: float, low: float) -> bool:
         return self.high == np.inf and abs(slope + 1) < 0.005 and abs(low) < 1e-6
 
-    def _in_units(self, space: ConfigurationSpace, pair: tuple[str, str]) -> tuple[float, float, float]:
+    def _in_units(self, space: ConfigurationSpace, pair: Sequence[str]) -> tuple[float, float, float]:
         """κ, and the bounds of S_a + κ S_b, where S is a hyperparameter or its decimal logarithm."""
         (start_a, length_a), (start_b, length_b) = (_scale(space[name]) for name in pair)
         sign, shift = (-1, self.by[1]) if self.form == "difference" else (1, 0)
@@ -154,22 +156,22 @@ class Corner:
         beyond = [(u > s) == above for u, s, above in zip((a, b), self.thresholds, self.above)]
         return (beyond[0] & beyond[1]) == self.within
 
-    def words(self, space: ConfigurationSpace, pair: tuple[str, str]) -> str:
-        """The relation in the hyperparameters' own units."""
+    def words(self, space: ConfigurationSpace, pair: Sequence[str], labels: Sequence[str] = ()) -> str:
+        """The relation in the hyperparameters' own units, which may be called by other labels."""
         parts = [
             f"{name} {'>' if above == self.within else '≤'} {value}"
-            for name, value, above in zip(pair, self._values(space, pair), self.above)
+            for name, value, above in zip(labels or pair, self._values(space, pair), self.above)
         ]
         return (" and " if self.within else " or ").join(parts)
 
-    def clauses(self, space: ConfigurationSpace, pair: tuple[str, str]) -> list:
+    def clauses(self, space: ConfigurationSpace, pair: Sequence[str]) -> list:
         """What forbids the rest."""
         kinds = {True: ForbiddenGreaterThanClause, False: ForbiddenLessThanEqualsClause}
         ends = zip(pair, self._values(space, pair), self.above)
         parts = [kinds[above != self.within](space[name], value) for name, value, above in ends]
         return parts if self.within else [ForbiddenAndConjunction(*parts)]
 
-    def _values(self, space: ConfigurationSpace, pair: tuple[str, str]) -> list:
+    def _values(self, space: ConfigurationSpace, pair: Sequence[str]) -> list:
         # The largest values that are not above: a threshold may lie between two integers.
         below = [spaces.values(space, n, np.array([s - 1e-9]))[0] for n, s in zip(pair, self.thresholds)]
         return [readable(value, space[name]) for name, value in zip(pair, below)]
@@ -208,10 +210,22 @@ class Rule:
     def __str__(self):
         return self.region.words(self.space, self.pair)
 
+    @property
+    def sentence(self) -> str:
+        """The rule and what speaks for it."""
+        gain, low, high, luck = self.found[["gain", "gain_low", "gain_high", "surprise"]]
+        by = f"where it holds the metric is {gain:.2g} better ({low:.2g} to {high:.2g})"
+        return f"Rule: {self}; {by}; as strong a one is in {luck:.1%} of shuffled trials."
+
     def holds(self, table: pd.DataFrame) -> np.ndarray:
-        """Tell for which configurations of a table the relation holds, (n,)."""
-        unit = dict(zip(spaces.varied(self.space), spaces.to_unit(self.space, table).T))
-        return self.region.holds(*(unit[name] for name in self.pair))
+        """Tell which configurations of a table keep it, (n,); all do in which one of the two is not active."""
+        unit, places = spaces.to_unit(self.space, table), self._places
+        active = spaces.active(self.space, unit)[:, places].all(1)
+        return self.region.holds(*unit[:, places].T) | ~active
+
+    @property
+    def _places(self) -> list[int]:
+        return [spaces.varied(self.space).index(name) for name in self.pair]
 
     def forbid(self, space: ConfigurationSpace) -> ConfigurationSpace:
         """A copy of a space, of the same hyperparameters, that forbids what breaks the rule.
@@ -245,16 +259,16 @@ class Rule:
         DataFrame, of 2 n rows
             First those where the rule holds, then their partners in the same order.
         """
-        rng, names = np.random.default_rng(seed), spaces.varied(self.space)
-        places, found = [names.index(name) for name in self.pair], []
-        while sum(map(len, found)) < n:
-            both = np.repeat(rng.random((n, 1, len(names))), 2, axis=1)
-            both[:, 1, places] += rng.uniform(-reach, reach, (n, 2))
-            both = both[((both >= 0) & (both < 1)).all((1, 2))]
-            first, second = (self.region.holds(*side[:, places].T) for side in both.swapaxes(0, 1))
-            allowed = spaces.legal(self.space, both.reshape(-1, len(names))).reshape(-1, 2).all(1)
-            found.append(both[first & ~second & allowed])
-        return spaces.from_unit(self.space, np.concatenate(found)[:n].swapaxes(0, 1).reshape(2 * n, -1))
+        rng, places, d = np.random.default_rng(seed), self._places, len(spaces.varied(self.space))
+        sides = np.zeros((2, 0, d))
+        while sides.shape[1] < n:
+            both = np.tile(rng.random((n, d)), (2, 1, 1))
+            both[1][:, places] += rng.uniform(-reach, reach, (n, 2))
+            both = both[:, ((both >= 0) & (both < 1)).all((0, 2))]
+            kept, broken = (self.region.holds(*side[:, places].T) for side in both)
+            fit = [spaces.legal(self.space, u) & spaces.active(self.space, u)[:, places].all(1) for u in both]
+            sides = np.concatenate([sides, both[:, kept & ~broken & fit[0] & fit[1]]], axis=1)
+        return spaces.from_unit(self.space, sides[:, :n].reshape(2 * n, d))
 
     def tried(self, ensemble, probes: pd.DataFrame, values: Sequence[float]) -> pd.Series:
         """What the metric of `probes` adds, across the boundary, to all that else is predicted there.
@@ -327,11 +341,12 @@ def find(
     ['x > y']
     """
     space = whole.ensemble.space
-    names = [n for n in whole.names if spaces.is_number(space[n]) and not space.parent_conditions_of[n]]
-    tried = [(pair, *form) for pair in itertools.combinations(names, 2) for form in _forms(space, pair)]
+    names = [name for name in whole.names if spaces.is_number(space[name])]
+    pairs = [_Pair(whole, at, trials, names) for names in itertools.combinations(names, 2)]
+    tried = [(pair, *form) for pair in pairs if pair.enough for form in _forms(space, pair.names)]
     if not tried:
         return []
-    both = np.array([_foretold(whole, at, trials, *one) for one in tried])
+    both = np.array([_foretold(*one) for one in tried])
     added = both.prod(1)
     scale = np.sqrt((added**2).sum(1)) + np.finfo(float).tiny
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (added.shape[1], n_shuffles))
@@ -341,9 +356,35 @@ def find(
     error, best = ((both[:, 0] - both[:, 1]) ** 2 - both[:, 1] ** 2).sum(1), {}
     for k in error.argsort():
         if surprise[k] <= least:
-            best.setdefault(tried[k][0], (t[k], surprise[k], *tried[k][1:]))
-    found = [_rule(whole, at, trials, pair, *how) for pair, how in best.items()]
-    return sorted(found, key=lambda rule: -rule.found["t"])
+            best.setdefault(tried[k][0].names, (*tried[k], t[k], surprise[k]))
+    return sorted((_rule(whole, *how) for how in best.values()), key=lambda rule: -rule.found["t"])
+
+
+class _Pair:
+    """Two hyperparameters where both are active: their effects at points of the space, and trials."""
+
+    def __init__(self, whole: Decomposition, at: Decomposition, trials: Trials, names: tuple[str, str]):
+        self.names, space, usable = names, whole.ensemble.space, trials.usable
+        places = [whole.names.index(name) for name in names]
+        sets = [whole.subsets.index(s) for s in ((names[0],), (names[1],), names)]
+        rows = usable.index.get_indexer(at.table.index)
+        unseen = whole.ensemble.unseen[:, rows]
+        active = [spaces.active(space, dec.unit)[:, places].all(1) for dec in (whole, at)]
+        #: Which points and which trials these are.
+        self.points, self.rows = active[0], active[1] & unseen.any(0)
+        self.at_points, self.at_trials = whole.unit[self.points][:, places].T, at.unit[self.rows][:, places].T
+        #: (n_members, n_points, 3): the effects of the first, of the second, and of both.
+        self.effects, self.unseen = whole.member_components[:, self.points][:, :, sets], unseen[:, self.rows]
+        votes = self.unseen / self.unseen.sum(0)
+        y, said = usable[whole.ensemble.metric].to_numpy(float)[rows], at.predictions
+        of_pair = [at.member_components[:, :, k] for k in sets]
+        #: What the trials add to all predicted but the interaction, and but all three effects.
+        self.beyond = y[self.rows] - (votes * (said - of_pair[2])[:, self.rows]).sum(0)
+        self.jointly = self.beyond + (votes * (of_pair[0] + of_pair[1])[:, self.rows]).sum(0)
+
+    @property
+    def enough(self) -> bool:
+        return min(self.points.sum(), self.rows.sum()) >= _LEAST
 
 
 def _forms(space: ConfigurationSpace, pair: tuple[str, str]) -> list[tuple[str, tuple[float, float]]]:
@@ -357,6 +398,10 @@ def _forms(space: ConfigurationSpace, pair: tuple[str, str]) -> list[tuple[str, 
         weights |= {(share, 1 - share)} if 0.1 < share < 0.9 else set()
     lines = [(form, by) for form in ("difference", "sum") for by in sorted(weights)]
     return [*lines, ("extreme", _HALF), ("corner", _HALF)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−") if abs(value) > 1e-9 else "0"
 
 
 def _scale(hp) -> tuple[float, float]:
@@ -398,31 +443,19 @@ def _fitted(form: str, columns: np.ndarray, effect: np.ndarray) -> np.ndarray:
     return np.linalg.solve(gram + 1e-3 * gram.trace() / len(gram) * np.eye(len(gram)), columns.T @ effect)
 
 
-def _left_out(at: Decomposition, trials: Trials, sets) -> tuple[np.ndarray, np.ndarray]:
-    """Which members have not seen each trial, and what it adds to their predictions less some effects."""
-    usable, ensemble = trials.usable, at.ensemble
-    rows = usable.index.get_indexer(at.table.index)
-    unseen, y = ensemble.unseen[:, rows], usable[ensemble.metric].to_numpy(float)[rows]
-    rest = at.predictions - sum(at.member_components[:, :, at.subsets.index(s)] for s in sets)
-    return unseen, y - (unseen * rest).sum(0) / np.where(unseen.any(0), unseen.sum(0), np.nan)
-
-
-def _foretold(whole, at, trials, pair, form, by) -> np.ndarray:
+def _foretold(pair: _Pair, form: str, by) -> np.ndarray:
     """What a form foretells of trials left out, and what they add to the rest of the prediction, (2, n)."""
-    unseen, rest = _left_out(at, trials, [pair])
-    known = unseen.any(0)
-    places, k = [whole.names.index(name) for name in pair], whole.subsets.index(pair)
-    points, at_trials = whole.unit[:, places].T, at.unit[:, places][known].T
-    plain, here, there = _plain(*points), _columns(form, by, *points), _columns(form, by, *at_trials)
+    here, there = (_columns(form, by, *of) for of in (pair.at_points, pair.at_trials))
+    plain, plain_there = (_plain(*of) for of in (pair.at_points, pair.at_trials))
     product = np.linalg.lstsq(plain, here)[0]
-    here, there = here - plain @ product, there - _plain(*at_trials) @ product
-    both = np.stack([np.zeros(known.sum()), rest[known]])
-    for part in np.unique(unseen[:, known], axis=0):
-        members = (unseen[:, known] == part).all(1)
-        effect = whole.member_components[members, :, k].mean(0)
-        both[0, part] = there[part] @ _fitted(form, here, effect)
-    plain, found = _plain(*at_trials), np.zeros((2, len(known)))
-    found[:, known] = (both.T - plain @ np.linalg.lstsq(plain, both.T)[0]).T
+    here, there = here - plain @ product, there - plain_there @ product
+    both = np.zeros((len(pair.beyond), 2))
+    both[:, 1] = pair.beyond
+    for part in np.unique(pair.unseen, axis=0):
+        members = (pair.unseen == part).all(1)
+        both[part, 0] = there[part] @ _fitted(form, here, pair.effects[members, :, 2].mean(0))
+    found = np.zeros((2, len(pair.rows)))
+    found[:, pair.rows] = (both - plain_there @ np.linalg.lstsq(plain_there, both)[0]).T
     return found
 
 
@@ -431,16 +464,11 @@ def _plain(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([np.ones(len(a)), a, b, a * b], axis=1)
 
 
-def _rule(whole, at, trials, pair, t: float, surprise: float, form: str, by) -> Rule:
+def _rule(whole: Decomposition, pair: _Pair, form: str, by, t: float, surprise: float) -> Rule:
     """Make the relation of an interaction that has a form."""
-    sign, places = whole.ensemble.sign, [whole.names.index(name) for name in pair]
-    sets = [(pair[0],), (pair[1],), pair]
-    _, seen = _left_out(at, trials, sets)
-    known = ~np.isnan(seen)
-    region = _best(form, by, *at.unit[:, places][known].T, sign * (seen - np.nanmean(seen))[known])
-    a, b = whole.unit[:, places].T
-    acts = whole.member_components[:, :, [whole.subsets.index(s) for s in sets]]
-    columns, inside = _columns(form, by, a, b), region.holds(a, b)
+    sign = whole.ensemble.sign
+    region = _best(form, by, *pair.at_trials, sign * (pair.jointly - pair.jointly.mean()))
+    columns, inside = _columns(form, by, *pair.at_points), region.holds(*pair.at_points)
 
     def sizes(values, weights):
         of_form, of_pair, joint, whole = (values - weights @ values).T
@@ -448,11 +476,11 @@ def _rule(whole, at, trials, pair, t: float, surprise: float, form: str, by) -> 
         means = [weights[side] @ joint[side] / weights[side].sum() for side in (inside, ~inside)]
         return np.array([*shares, sign * (means[0] - means[1])])
 
-    formed = np.array([columns @ _fitted(form, columns, effect) for effect in acts[:, :, 2]])
-    values = np.stack([formed, acts[:, :, 2], acts.sum(2), whole.predictions], axis=2)
-    found = uncertainty.estimate(sizes, values, resample_rows=whole.random)
+    formed = np.array([columns @ _fitted(form, columns, effect) for effect in pair.effects[:, :, 2]])
+    parts = [formed, pair.effects[:, :, 2], pair.effects.sum(2), whole.predictions[:, pair.points]]
+    found = uncertainty.estimate(sizes, np.stack(parts, axis=2), resample_rows=whole.random)
     of = {"t": t, "surprise": surprise} | found.columns_of(["of_pair", "share", "gain"])
-    return Rule(whole.ensemble.space, pair, form, region, pd.Series(of))
+    return Rule(whole.ensemble.space, pair.names, form, region, pd.Series(of))
 
 
 def _best(form: str, by, a: np.ndarray, b: np.ndarray, good: np.ndarray) -> Line | Corner:
