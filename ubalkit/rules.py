@@ -218,7 +218,7 @@ class Rule:
         return f"Rule: {self}; {by}; as strong a one is in {luck:.1%} of shuffled trials."
 
     def holds(self, table: pd.DataFrame) -> np.ndarray:
-        """Tell which configurations of a table keep it, (n,); all do in which one of the two is not active."""
+        """Tell which configurations of a table keep it, (n,); those do in which one is not active."""
         unit, places = spaces.to_unit(self.space, table), self._places
         active = spaces.active(self.space, unit)[:, places].all(1)
         return self.region.holds(*unit[:, places].T) | ~active

@@ -34,6 +34,7 @@ def main():
             short = metric.removesuffix("_accuracy")
             found[f"r2_{short}"] = results.Result(e.trust.r2, e.trust.low, e.trust.high)
             found[f"first_{short}"] = results.Result(", ".join(e.table.index[:3]), unit="hyperparameters")
+            found[f"rules_{short}"] = results.Result("; ".join(map(str, e.rules)))
             for layers, values in table[metric].groupby(obeyed):
                 numbers = uncertainty.bootstrap(lambda x: x.mean(-1), values.to_numpy(), seed=rng)
                 found[f"rule_{layers}_{short}"] = results.Result(*numbers)
