@@ -31,9 +31,10 @@ from ConfigSpace import (
     ConfigurationSpace,
     ForbiddenAndConjunction,
     ForbiddenGreaterThanClause,
-    ForbiddenLessThanEqualsClause,
+    ForbiddenLessThanClause,
     ForbiddenLessThanRelation,
 )
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from ubalkit import space as spaces
 from ubalkit import uncertainty
@@ -166,9 +167,14 @@ class Corner:
 
     def clauses(self, space: ConfigurationSpace, pair: Sequence[str]) -> list:
         """What forbids the rest."""
-        kinds = {True: ForbiddenGreaterThanClause, False: ForbiddenLessThanEqualsClause}
-        ends = zip(pair, self._values(space, pair), self.above)
-        parts = [kinds[above != self.within](space[name], value) for name, value, above in ends]
+        ends = [*zip((space[name] for name in pair), self._values(space, pair), self.above)]
+        parts = [
+            ForbiddenGreaterThanClause(hp, value)
+            if above != self.within
+            # ConfigSpace 1.2 tells arrays wrongly what is equal or less: of integers, less than the next.
+            else ForbiddenLessThanClause(hp, value + isinstance(hp, IntegerHyperparameter))
+            for hp, value, above in ends
+        ]
         return parts if self.within else [ForbiddenAndConjunction(*parts)]
 
     def _values(self, space: ConfigurationSpace, pair: Sequence[str]) -> list:

@@ -1,0 +1,138 @@
+"""Rules: relations that are there are found and said in own units; others, and chance, are not."""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from ConfigSpace import ConfigurationSpace, EqualsCondition, Float
+
+from ubalkit import explain, metamodel, readers, rules
+from ubalkit import space as spaces
+from ubalkit.rules import Corner, Line, Rule
+
+UNIT = ConfigurationSpace({name: (0.0, 1.0) for name in "abc"})
+LOGS = ConfigurationSpace(
+    {"a": Float("a", (1e-4, 1.0), log=True), "b": Float("b", (1.0, 100.0), log=True), "c": (0.0, 1.0)}
+)
+MIXED = ConfigurationSpace({"depth": (1, 10), "rate": Float("rate", (1e-4, 1.0), log=True)})
+KINDS = {
+    "difference": (UNIT, lambda u: np.tanh(8 * (u[:, 0] - u[:, 1]))),
+    "sum": (UNIT, lambda u: np.tanh(8 * (u[:, 0] + u[:, 1] - 1))),
+    "product": (LOGS, lambda u: np.tanh(8 * (2 * u[:, 0] + u[:, 1] - 1.5))),
+    "corner": (UNIT, lambda u: 2.0 * ((u[:, 0] > 0.4) & (u[:, 1] <= 0.5))),
+    "additive": (UNIT, lambda u: 2 * u[:, 0] - u[:, 1]),
+    "plain": (UNIT, lambda u: u[:, 0] + 4 * u[:, 0] * u[:, 1]),
+}
+
+
+@functools.cache
+def explained(kind, maximize=True):
+    space, f = KINDS[kind]
+    unit = np.random.default_rng(1).random((150, 3))
+    frame = spaces.from_unit(space, unit).assign(y=(2 * maximize - 1) * (f(unit) + unit[:, 2]))
+    trials = readers.from_frame(frame, "y", direction="maximize" if maximize else "minimize", space=space)
+    return explain(trials, n_members=5, n_folds=2, steps=300, weight_decays=[1e-3])
+
+
+@pytest.mark.parametrize(
+    "kind, maximize, said",
+    [
+        ("difference", True, "a > b"),
+        ("difference", False, "a > b"),
+        ("sum", True, "a + b > 1"),
+        ("product", True, "a · b > "),
+        ("corner", True, "a > 0.4 and b ≤ 0.5"),
+    ],
+)
+def test_a_relation_that_is_there_is_found_and_no_other(kind, maximize, said):
+    found = explained(kind, maximize).rules
+    assert len(found) == 1 and str(found[0]).startswith(said)
+    assert found[0].found["gain_low"] > 0 and found[0].found["surprise"] <= rules.SURPRISE
+
+
+@pytest.mark.parametrize("kind", ["additive", "plain"])
+def test_what_adds_up_and_a_plain_product_are_no_rules(kind):
+    assert explained(kind).rules == []
+
+
+def test_a_relation_must_foretell_trials_left_out_not_fit_those_it_was_read_from():
+    given = explained("difference")
+    luck = given.trials.usable.assign(y=np.random.default_rng(0).permutation(given.trials.usable["y"]))
+    assert rules.find(given.decomposition, given.at_trials, replace(given.trials, table=luck)) == []
+
+
+def test_a_study_says_its_rules_in_report_page_and_figure():
+    given = explained("difference")
+    sentence = given.rules[0].sentence
+    assert sentence in given.report and "a &gt; b" in given.html()
+
+
+@pytest.mark.parametrize(
+    "space, pair, region, said",
+    [
+        (UNIT, "ab", Line("difference", low=0.5), "a > b"),
+        (UNIT, "ab", Line("difference", low=0.5, within=False), "b > a"),
+        (UNIT, "ab", Line("difference", low=0.55), "a − b > 0.1"),
+        (UNIT, "ab", Line("sum", low=0.25, high=0.75, within=False), "not 0.5 < a + b < 1.5"),
+        (LOGS, "ab", Line("sum", (2 / 3, 1 / 3), low=0.5), "a · b > 0.1"),
+        (LOGS, "ab", Line("sum", low=0.5, within=False), "a · b^2 < 1"),
+        (LOGS, "ac", Line("difference", low=0.5), "log10(a) − 4 · c > −4"),
+        (MIXED, ("depth", "rate"), Corner((0.3, 0.5), (True, False)), "depth > 3 and rate ≤ 0.01"),
+        (MIXED, ("depth", "rate"), Corner((0.3, 0.5), (True, False), False), "depth ≤ 3 or rate > 0.01"),
+    ],
+)
+def test_regions_are_said_in_own_units(space, pair, region, said):
+    assert region.words(space, tuple(pair)) == said
+
+
+@pytest.mark.parametrize(
+    "space, pair, region",
+    [
+        (UNIT, ("a", "b"), Line("difference")),
+        (UNIT, ("a", "b"), Line("difference", within=False)),
+        (MIXED, ("depth", "rate"), Corner((0.3, 0.5), (True, False))),
+        (MIXED, ("depth", "rate"), Corner((0.3, 0.5), (True, True), False)),
+    ],
+)
+def test_the_next_space_forbids_what_breaks_a_rule(space, pair, region):
+    rule = Rule(space, pair, "", region, pd.Series(dtype=float))
+    smaller, table = rule.forbid(space), spaces.sample(space, 0, range(200))
+    np.testing.assert_array_equal(rule.holds(table), spaces.legal(smaller, spaces.to_unit(space, table)))
+    assert rule.holds(spaces.sample(smaller, 0, range(50))).all() and not space.forbidden_clauses
+
+
+def test_what_no_clause_can_say_is_said_so():
+    with pytest.raises(ValueError, match=r"cannot forbid what breaks a \+ b > 1"):
+        Rule(UNIT, ("a", "b"), "sum", Line("sum"), pd.Series(dtype=float)).forbid(UNIT)
+
+
+def test_probes_lie_on_both_sides_and_differ_in_the_two_alone():
+    space = ConfigurationSpace({"kind": ["x", "y"], "a": (0.0, 1.0), "b": (0.0, 1.0)})
+    space.add(EqualsCondition(space["b"], space["kind"], "x"))
+    rule = Rule(space, ("a", "b"), "sum", Line("sum"), pd.Series(dtype=float))
+    probes = rule.probes(20)
+    kept, broken = probes[:20], probes[20:]
+    assert rule.holds(kept).all() and not rule.holds(broken).any()
+    assert (probes["kind"] == "x").all() and list(kept["kind"]) == list(broken["kind"])
+    assert np.abs(kept[["a", "b"]].to_numpy() - broken[["a", "b"]].to_numpy()).max() <= 0.3
+
+
+def test_new_trials_uphold_a_rule_that_is_there_and_refute_one_that_is_not():
+    given, additive = explained("difference"), explained("additive")
+    rule = given.rules[0]
+    probes = rule.probes(60)
+    unit = spaces.to_unit(UNIT, probes)
+    upheld = rule.tried(given.ensemble, probes, KINDS["difference"][1](unit) + unit[:, 2])
+    assert 0 < upheld["low"] < upheld["foretold"] * 1.5
+    refuted = rule.tried(additive.ensemble, probes, KINDS["additive"][1](unit) + unit[:, 2])
+    assert abs(refuted["gain"]) < 0.1 * upheld["gain"]
+
+
+def test_an_ensemble_read_again_knows_what_its_members_have_not_seen(tmp_path):
+    ensemble = explained("sum").ensemble
+    ensemble.save(tmp_path / "ensemble.json")
+    again = metamodel.load(tmp_path / "ensemble.json")
+    np.testing.assert_array_equal(again.unseen, ensemble.unseen)
+    assert ensemble.unseen.sum(0).tolist() == [1] * 150
