@@ -366,11 +366,20 @@ class UBAL:
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):
             raise ValueError(f"x is {tuple(x.shape)} and y {tuple(y.shape)} in shape; pairs are needed.")
+        learn = self._learner(x, y, batch_size)
         for _ in range(epochs):
             order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
             for rows in order.split(batch_size, dim=1):
-                self.update(x[rows], y[rows])
+                learn(rows)
         return self
+
+    def _learner(self, x: Tensor, y: Tensor, batch_size: int) -> Callable[[Tensor], None]:
+        """What learns from rows of pairs: `update`, or the same fused where that works."""
+        if _fused(self.device, self.dtype):
+            from ubalkit.ubal.fused import Updates
+
+            return Updates(self, x, y, batch_size)
+        return lambda rows: self.update(x[rows], y[rows])
 
     def classify(self, x) -> Tensor:
         """Class of each input: the argmax of the forward prediction.
