@@ -4,10 +4,13 @@ Torch refuses an operation between devices on them as on real ones.
 """
 
 import contextlib
+import importlib
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
+from torch.nn import functional
 
 from ubalkit.paper import datasets, protocols
 from ubalkit.ubal import network
@@ -47,6 +50,7 @@ def simulated():
     with pytest.MonkeyPatch.context() as patch, fake_tensor.FakeTensorMode(allow_non_fake_inputs=True):
         patch.setattr(torch.Tensor, "__getitem__", index)
         patch.setattr(torch.Tensor, "to", to)
+        patch.setattr(functional, "pad", torch.ops.aten.constant_pad_nd.default)
         patch.setattr(torch.Tensor, "copy_", lambda x, other: torch.ops.aten.copy_.default(x, other))
         # Hyperparameters are looked at, which needs numbers: on the CPU, before they go to the device.
         checked = network._unit_interval
@@ -60,10 +64,14 @@ def simulated():
         yield
 
 
-def trained(n_networks, n_test=1024):
+def trained(n_networks, fuses, n_test=1024):
     """What `measure` does on a device."""
     table, seeds = PAPER.configurations(range(n_networks)), PAPER.seeds(range(n_networks))
     with simulated(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "_fuses", lambda *_: fuses)
+        if fuses:  # kernels ask for the memory itself
+            for kernel in ("_activate", "_learn"):
+                patch.setattr(importlib.import_module("ubalkit.ubal.fused"), kernel, MagicMock())
         data = datasets.Dataset(
             "mnist",
             torch.empty(PAPER.n_train, 784, device="cuda"),
@@ -77,8 +85,11 @@ def trained(n_networks, n_test=1024):
         return net, measured
 
 
-def test_training_and_measuring_stay_on_the_device():
-    net, measured = trained(3)
+@pytest.mark.parametrize("fuses", [False, True], ids=["plain", "fused"])
+def test_training_and_measuring_stay_on_the_device(fuses):
+    if fuses:
+        pytest.importorskip("triton", reason="Triton is not installed.")
+    net, measured = trained(3, fuses)
     assert net.device.type == "cuda"
     assert [(m.device.type, tuple(m.shape)) for m in measured] == [("cuda", (3,))] * 3
 

@@ -21,7 +21,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn import functional
 
 from ubalkit import files
 
@@ -84,9 +84,22 @@ def _learn(both, BE, FE, b_W, b_M, beta, gamma_f, gamma_b, t, e_f, e_b, rate, n,
         tl.store(b_M + at_bias, tl.load(b_M + at_bias, there) + rate * sum_b, there)
 
 
+@functools.cache
+def works(device: torch.device) -> bool:
+    """Whether a device runs the kernels. A warning says why one does not: Triton needs a C compiler, say."""
+    a = torch.zeros(1, _PATTERNS.value, 16, device=device)
+    try:
+        _activate[(1, 1)](a, a, a, 16, 16, _PATTERNS.value, 16, 16)
+    except Exception as error:
+        warnings.warn(f"Networks train without Triton, and more slowly: {files.line(error, 200)}", stacklevel=2)
+        return False
+    return True
+
+
 def _padded(a: Tensor, axes: int) -> Tensor:
-    """A tensor whose last `axes` axes are filled with zeros to whole 16."""
-    return pad(a, [n for size in a.shape[: -axes - 1 : -1] for n in (0, -size % 16)]).contiguous()
+    """A contiguous copy whose last `axes` axes are filled with zeros to whole 16."""
+    sizes = [n for size in a.shape[: -axes - 1 : -1] for n in (0, -size % 16)]
+    return functional.pad(a, sizes).clone(memory_format=torch.contiguous_format)
 
 
 def _moved(directions: list) -> tuple[list[Tensor], list[Tensor]]:
@@ -95,7 +108,7 @@ def _moved(directions: list) -> tuple[list[Tensor], list[Tensor]]:
     biases = [_padded(w.bias[:, 0], 1) for w in directions]
     for k, (w, b) in enumerate(zip(weights, biases)):
         _, n_pre, n_post = directions[k].weights.shape
-        directions[k] = type(directions[k])(w.mT[:, :n_pre, :n_post], b[:, None, :n_post])
+        directions[k] = type(directions[k])(w.mT[:, :n_pre, :n_post], b.unsqueeze(1)[:, :, :n_post])
     return weights, biases
 
 
@@ -127,9 +140,9 @@ class Updates:
         self.x, self.y = _padded(x, 1), _padded(y, 1)
         self.W, self.b_W = _moved(net._W)
         self.M, self.b_M = _moved(net._M)
-        # In the network, a value that all share lies in memory once.
-        shared = net._beta, net._gamma_f, net._gamma_b
-        self.beta, self.gamma_f, self.gamma_b = ([v.flatten().contiguous() for v in h] for h in shared)
+        # A value that all networks share would lie in memory once.
+        h = net._beta, net._gamma_f, net._gamma_b
+        self.beta, self.gamma_f, self.gamma_b = ([_padded(v.flatten(), 0) for v in values] for values in h)
         n, tile = net.n_networks, _PATTERNS.value
         self.batch = batch = -(min(batch_size, len(x)) // -tile) * tile
         widths = [size + -size % 16 for size in self.layers]
@@ -141,7 +154,7 @@ class Updates:
     def __call__(self, rows: Tensor) -> None:
         """Learn from the pairs of some rows, (n_networks, at most `batch_size`), as `UBAL.update` does."""
         n, L, W, M, FP, BP = rows.shape[1], len(self.W), self.W, self.M, self.FP, self.BP
-        rows = pad(rows, (0, self.batch - n)).flatten()
+        rows = functional.pad(rows, (0, self.batch - n)).flatten()
         torch.index_select(self.x, 0, rows, out=FP[0].view(len(rows), -1))
         torch.index_select(self.y, 0, rows, out=BP[L].view(len(rows), -1))
         for l in reversed(range(L)):

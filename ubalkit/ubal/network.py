@@ -12,6 +12,7 @@ are those of Cibula et al., Section 2 and Fig. 1.
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +85,15 @@ class _Weights(NamedTuple):
     def split(cls, whole: Tensor) -> "_Weights":
         """From (n_networks, n_pre + 1, n_post), whose last row is the bias."""
         return cls(copied(whole[:, :-1]), whole[:, -1:].clone())
+
+
+def _fuses(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether updates are fused: in float32, on the CUDA device that Triton uses."""
+    if device.type != "cuda" or dtype != torch.float32 or not find_spec("triton"):
+        return False
+    from ubalkit.ubal.fused import works
+
+    return device.index == torch.cuda.current_device() and works(device)
 
 
 class UBAL:
@@ -374,8 +384,8 @@ class UBAL:
         return self
 
     def _learner(self, x: Tensor, y: Tensor, batch_size: int) -> Callable[[Tensor], None]:
-        """What learns from rows of pairs: `update`, or the same fused where that works."""
-        if _fused(self.device, self.dtype):
+        """What learns from rows of the pairs: `update`, or the same fused."""
+        if _fuses(self.device, self.dtype):
             from ubalkit.ubal.fused import Updates
 
             return Updates(self, x, y, batch_size)
