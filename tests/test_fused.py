@@ -1,4 +1,4 @@
-"""The fused update is `UBAL.update`: by Triton's interpreter (see conftest.py) where there is no CUDA device."""
+"""The fused update is `UBAL.update`: by Triton's interpreter (conftest.py) where there is no CUDA device."""
 
 import os
 import subprocess
@@ -23,7 +23,9 @@ def weights(net):
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
-@pytest.mark.parametrize("layers", [(5, 3), (13, 7, 10), (17, 70, 9, 10)], ids=lambda n: "-".join(map(str, n)))
+@pytest.mark.parametrize(
+    "layers", [(5, 3), (13, 7, 10), (17, 70, 9, 10)], ids=lambda n: "-".join(map(str, n))
+)
 @pytest.mark.parametrize("n", [40, 33, 1])
 def test_an_update_of_any_depth_size_and_minibatch_is_that_of_the_network(layers, n, shared):
     generator = torch.Generator().manual_seed(0)
@@ -84,10 +86,12 @@ from triton.backends.compiler import GPUTarget
 from ubalkit.ubal import fused
 
 kinds = dict.fromkeys(("z_row", "a_row", "n", "batch", "n_units", "width"), "i32") | {"rate": "fp32"}
-backward, forward = ("FE", "b_M", "gamma_b"), ("BE", "b_W", "gamma_f")
-for kernel, none in ((fused._activate, ()), (fused._learn, ()), (fused._learn, backward), (fused._learn, forward)):
+layers = {(): fused._activate, ("",): fused._learn}
+layers |= {("BE", "b_W", "gamma_f"): fused._learn, ("FE", "b_M", "gamma_b"): fused._learn}
+for none, kernel in layers.items():
     types = {name: "constexpr" if name in none else kinds.get(name, "*fp32") for name in kernel.arg_names}
-    source = triton.compiler.ASTSource(kernel, types, {(kernel.arg_names.index(name),): None for name in none})
+    absent = {(k,): None for k, name in enumerate(kernel.arg_names) if name in none}
+    source = triton.compiler.ASTSource(kernel, types, absent)
     print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]) > 1000)
 """
     compiled = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}

@@ -1,17 +1,17 @@
-"""`UBAL.update` on a CUDA device, with all that lies between the matrix products in two kernels of Triton.
+"""`UBAL.update` on a CUDA device: all that lies between the matrix products in two kernels of Triton.
 
 The products are torch's. Between them (biases, σ, targets, estimates, errors)
-little is computed and much is moved, so kernels read and write every number
-once. And what the products work on lies as a GPU reads it fastest:
+little is computed and much is moved, so a kernel reads and writes every number
+once. And what the products read lies as a GPU reads it fastest:
 
 - FP_l and BP_l of a pattern side by side: W_l propagates both in one product.
 - Weights as (out, in), targets and errors as (units, patterns): both factors
-  of each product run along the axis that it sums over. TF32 units want that.
-- Layers padded with zeros to whole 16 units, minibatches to whole tiles. The
-  zeros stay zeros, and ten classes are no odd width.
+  of every product run along the axis that it sums over, as TF32 units want.
+- Layers padded to whole 16 units with zeros, which stay zeros, and minibatches
+  to whole tiles: no width is odd.
 
-``tests/benchmarks/device.py`` counts what an update computes and moves, says
-how fast a device can be by that, and measures how fast it is.
+``tests/benchmarks/device.py`` counts what an update computes and moves, what
+a device could make of that, and measures what it does.
 """
 
 import functools
@@ -86,12 +86,13 @@ def _learn(both, BE, FE, b_W, b_M, beta, gamma_f, gamma_b, t, e_f, e_b, rate, n,
 
 @functools.cache
 def works(device: torch.device) -> bool:
-    """Whether a device runs the kernels. A warning says why one does not: Triton needs a C compiler, say."""
-    a = torch.zeros(1, _PATTERNS.value, 16, device=device)
+    """Whether a device runs the kernels; a warning says why one does not: for want of a C compiler, say."""
+    a = torch.zeros(_PATTERNS.value, 16, device=device)
     try:
-        _activate[(1, 1)](a, a, a, 16, 16, _PATTERNS.value, 16, 16)
+        _activate[(1, 1)](a, a, a, 16, 16, len(a), 16, 16)
     except Exception as error:
-        warnings.warn(f"Networks train without Triton, and more slowly: {files.line(error, 200)}", stacklevel=2)
+        why = files.line(error, 200)
+        warnings.warn(f"Networks train without Triton, and more slowly: {why}", stacklevel=2)
         return False
     return True
 
@@ -138,18 +139,25 @@ class Updates:
     def __init__(self, net, x: Tensor, y: Tensor, batch_size: int):
         self.layers, self.rate = net.layers, net.learning_rate
         self.x, self.y = _padded(x, 1), _padded(y, 1)
-        self.W, self.b_W = _moved(net._W)
-        self.M, self.b_M = _moved(net._M)
-        # A value that all networks share would lie in memory once.
+        self.W, b_W = _moved(net._W)
+        self.M, b_M = _moved(net._M)
+        # Copies, for a value that all networks share lies in memory once.
         h = net._beta, net._gamma_f, net._gamma_b
-        self.beta, self.gamma_f, self.gamma_b = ([_padded(v.flatten(), 0) for v in values] for values in h)
-        n, tile = net.n_networks, _PATTERNS.value
+        self.beta, gamma_f, gamma_b = ([_padded(v.flatten(), 0) for v in values] for values in h)
+        new = functools.partial(x.new_zeros, net.n_networks)
+        widths, tile = [n + -n % 16 for n in self.layers], _PATTERNS.value
         self.batch = batch = -(min(batch_size, len(x)) // -tile) * tile
-        widths = [size + -size % 16 for size in self.layers]
-        self.both, self.forward = ([x.new_zeros(n, batch, 2, w) for w in widths] for _ in range(2))
+        self.both = [new(batch, 2, n) for n in widths]
         self.FP, self.BP = ([pair[:, :, k] for pair in self.both] for k in range(2))
-        self.FE = [x.new_zeros(n, batch, w) for w in widths]
-        self.t, self.e_f, self.e_b = ([x.new_zeros(n, w, batch) for w in widths] for _ in range(3))
+        self.t = [new(n, batch) for n in widths]
+        # By layer, as everything: no backward echo in layer 0, and no forward echo in layer L.
+        self.b_W, self.gamma_f = [None, *b_W], [None, *gamma_f]
+        self.b_M, self.gamma_b = [*b_M, None], [*gamma_b, None]
+        self.forward = [None, *(new(batch, 2, n) for n in widths[1:])]
+        self.BE = [None, *(z[:, :, 1] for z in self.forward[1:])]
+        self.FE = [*(new(batch, n) for n in widths[:-1]), None]
+        self.e_f = [None, *(new(n, batch) for n in widths[1:])]
+        self.e_b = [*(new(n, batch) for n in widths[:-1]), None]
 
     def __call__(self, rows: Tensor) -> None:
         """Learn from the pairs of some rows, (n_networks, at most `batch_size`), as `UBAL.update` does."""
@@ -159,28 +167,24 @@ class Updates:
         torch.index_select(self.y, 0, rows, out=BP[L].view(len(rows), -1))
         for l in reversed(range(L)):
             torch.bmm(BP[l + 1], M[l].mT, out=BP[l])
-            self._activate(l, BP[l], self.b_M[l], BP[l])
+            self._sigma(l, BP[l], self.b_M[l], BP[l])
         for l in range(L):
             torch.bmm(self.both[l].flatten(1, 2), W[l].mT, out=self.forward[l + 1].flatten(1, 2))
-            self._activate(l + 1, self.forward[l + 1][:, :, 0], self.b_W[l], FP[l + 1])
+            self._sigma(l + 1, self.forward[l + 1][:, :, 0], self.b_W[l + 1], FP[l + 1])
             torch.bmm(FP[l + 1], M[l].mT, out=self.FE[l])
         for l in range(L + 1):
-            self._learn(l, n)
+            self._errors(l, n)
         for l in range(L):
             W[l].baddbmm_(self.e_f[l + 1], self.t[l].mT, alpha=self.rate)
             M[l].baddbmm_(self.e_b[l], self.t[l + 1].mT, alpha=self.rate)
 
-    def _activate(self, l: int, z: Tensor, bias: Tensor, a: Tensor) -> None:
+    def _sigma(self, l: int, z: Tensor, bias: Tensor, a: Tensor) -> None:
         grid = (len(z) * self.batch // _PATTERNS.value, triton.cdiv(self.layers[l], _UNITS.value))
         _activate[grid](z, a, bias, z.stride(1), a.stride(1), self.batch, self.layers[l], z.shape[2])
 
-    def _learn(self, l: int, n: int) -> None:
-        forward = (self.forward[l][:, :, 1], self.b_W[l - 1], self.gamma_f[l - 1]) if l else (None,) * 3
-        backward = (self.FE[l], self.b_M[l], self.gamma_b[l]) if l < len(self.M) else (None,) * 3
-        (BE, b_W, gamma_f), (FE, b_M, gamma_b) = forward, backward
-        sizes = self.batch, self.layers[l], self.t[l].shape[1]
-        grid = (len(self.t[l]), triton.cdiv(self.layers[l], _UNITS.value))
-        _learn[grid](
-            self.both[l], BE, FE, b_W, b_M, self.beta[l], gamma_f, gamma_b, self.t[l], self.e_f[l],
-            self.e_b[l], self.rate, n, *sizes
+    def _errors(self, l: int, n: int) -> None:
+        _learn[(len(self.t[l]), triton.cdiv(self.layers[l], _UNITS.value))](
+            self.both[l], self.BE[l], self.FE[l], self.b_W[l], self.b_M[l],
+            self.beta[l], self.gamma_f[l], self.gamma_b[l], self.t[l], self.e_f[l], self.e_b[l],
+            self.rate, n, self.batch, self.layers[l], self.t[l].shape[1],
         )  # fmt: skip
