@@ -73,6 +73,8 @@ def publish():
     layers, batch = (784, *paper.hidden, 10), paper.batch_size
     most = bounds(layers, batch, paper.epochs * math.ceil(paper.n_train / batch), *H200)
     found = {f"bound_{name}": results.Result(rate) for name, rate in most.items()}
+    found["teraflops"] = results.Result(H200[0] / 1e12, unit="units")
+    found["terabytes"] = results.Result(H200[1] / 1e12)
     found["gflop"] = results.Result(sum(flop for flop, _ in products(layers, batch)) / 1e9)
     found["mb"] = results.Result(sum(4 * moved for _, moved in fused(layers, batch)) / 1e6, unit="MB")
     with tempfile.TemporaryDirectory() as folder:
