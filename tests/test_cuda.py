@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib
 from dataclasses import replace
+from importlib.util import find_spec
 from unittest.mock import MagicMock
 
 import device
@@ -122,7 +123,7 @@ def test_the_benchmark_goes_through_on_a_simulated_device(fuses, images, monkeyp
 
 
 def test_the_benchmark_trains_networks_whole_and_compares_the_paths(monkeypatch):
-    interpreted = importlib.util.find_spec("triton") is not None
+    interpreted = find_spec("triton") is not None and not torch.cuda.is_available()
     monkeypatch.setattr(network, "_fuses", lambda *_: interpreted)
     small = replace(protocols.get("ci").protocol, n_train=64, epochs=1, batch_size=32)
     lines = [*device.report(small, "cpu", sizes=(1,), least=0, largest=64)]

@@ -1,4 +1,4 @@
-"""What a device could do for training UBAL, and what it does: a table in Markdown, in four minutes on a GPU.
+"""What a device could do for training UBAL, and what it does: a table in Markdown, within minutes on a GPU.
 
 ``python tests/benchmarks/device.py`` takes the CUDA device where there is one, and small networks on the CPU
 otherwise. What training could do is counted: what an update computes and moves, at the device's own rates.
