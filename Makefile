@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: reproduce test lint unit notebooks texts refresh slow benchmark lab docs doors clean
+.PHONY: reproduce test lint unit notebooks texts refresh slow benchmark triton lab docs doors clean
 
 reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
 	$(BIN)/python -m ubalkit notebooks --publish $(if $(PROFILE),--profile $(PROFILE))
@@ -44,8 +44,13 @@ texts: $(READY)  ## the numbers in README, the pages and the notebooks' texts, f
 slow: $(READY)  ## the calibration of the intervals, minutes
 	$(BIN)/python -m pytest tests -o addopts="" -m slow -s
 
-benchmark: $(READY)  ## speed, as ratios
+benchmark: $(READY)  ## speed, as ratios; and what a device makes of its own
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s -o addopts=""
+	$(BIN)/python tests/benchmarks/device.py
+
+# For the tests of the kernels for CUDA devices, on Linux. Torch for CUDA requires this version and brings it.
+triton: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check triton==3.7.1
 
 lab: $(READY)  ## the notebooks, interactively
 	$(BIN)/jupyter lab notebooks

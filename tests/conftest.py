@@ -1,3 +1,4 @@
+import os
 import tempfile
 from pathlib import Path
 
@@ -7,6 +8,9 @@ from hypothesis import HealthCheck, Phase, configuration, settings
 
 # The networks of the tests are tiny: threads would wait for each other far longer than they compute.
 torch.set_num_threads(1)
+
+# Where there is no CUDA device its kernels are interpreted; Triton reads this when it is first imported.
+os.environ["TRITON_INTERPRET"] = str(int(not torch.cuda.is_available()))
 
 # The same examples in every run of the same files, for Hypothesis takes constants from what is imported;
 # and nothing kept in the tree. Examples never tried before, and how to repeat what fails:

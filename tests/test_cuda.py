@@ -4,11 +4,18 @@ Torch refuses an operation between devices on them as on real ones.
 """
 
 import contextlib
+import functools
+import importlib
 from dataclasses import replace
+from importlib.util import find_spec
+from unittest.mock import MagicMock
 
+import device
 import pytest
 import torch
+from torch.nn import functional
 
+from ubalkit import files
 from ubalkit.paper import datasets, protocols
 from ubalkit.ubal import network
 
@@ -47,6 +54,7 @@ def simulated():
     with pytest.MonkeyPatch.context() as patch, fake_tensor.FakeTensorMode(allow_non_fake_inputs=True):
         patch.setattr(torch.Tensor, "__getitem__", index)
         patch.setattr(torch.Tensor, "to", to)
+        patch.setattr(functional, "pad", torch.ops.aten.constant_pad_nd.default)
         patch.setattr(torch.Tensor, "copy_", lambda x, other: torch.ops.aten.copy_.default(x, other))
         # Hyperparameters are looked at, which needs numbers: on the CPU, before they go to the device.
         checked = network._unit_interval
@@ -60,28 +68,73 @@ def simulated():
         yield
 
 
-def trained(n_networks, n_test=1024):
-    """What `measure` does on a device."""
-    table, seeds = PAPER.configurations(range(n_networks)), PAPER.seeds(range(n_networks))
-    with simulated(), pytest.MonkeyPatch.context() as patch:
-        data = datasets.Dataset(
-            "mnist",
-            torch.empty(PAPER.n_train, 784, device="cuda"),
-            torch.empty(PAPER.n_train, dtype=torch.int64, device="cuda"),
-            torch.empty(n_test, 784, device="cuda"),
-            torch.empty(n_test, dtype=torch.int64, device="cuda"),
-        )
-        patch.setattr(protocols, "_dataset", lambda *_: data)
+@pytest.fixture(params=[False, True], ids=["plain", "fused"])
+def fuses(request, monkeypatch):
+    """Whether updates are fused; kernels need the memory itself, so they do nothing here."""
+    monkeypatch.setattr(network, "_fuses", lambda *_: request.param)
+    if request.param:
+        pytest.importorskip("triton", reason="Triton is not installed.")
+        for kernel in ("_activate", "_learn"):
+            monkeypatch.setattr(importlib.import_module("ubalkit.ubal.fused"), kernel, MagicMock())
+    return request.param
+
+
+@pytest.fixture
+def images(monkeypatch):
+    """Images on the device, once there is one."""
+    empty = functools.partial(torch.empty, device="cuda")
+
+    def load(*_):
+        train = empty(PAPER.n_train, 784), empty(PAPER.n_train, dtype=torch.int64)
+        return datasets.Dataset("mnist", *train, empty(1024, 784), empty(1024, dtype=torch.int64))
+
+    monkeypatch.setattr(protocols, "_dataset", load)
+
+
+def test_training_and_measuring_stay_on_the_device(fuses, images):
+    # What `measure` does on a device.
+    table, seeds = PAPER.configurations(range(3)), PAPER.seeds(range(3))
+    with simulated():
         net = PAPER.train(table, seeds, device="cuda")
         measured = [*PAPER.measured(net).values(), net.finite()]
-        return net, measured
-
-
-def test_training_and_measuring_stay_on_the_device():
-    net, measured = trained(3)
     assert net.device.type == "cuda"
     assert [(m.device.type, tuple(m.shape)) for m in measured] == [("cuda", (3,))] * 3
 
 
 def test_a_device_trains_more_side_by_side_than_a_cpu():
     assert (PAPER.side_by_side("cuda"), PAPER.side_by_side("cpu")) == (protocols.MOST, PAPER.chunk)
+
+
+# The benchmark of a device, which whoever has one for ten minutes runs once
+
+
+def test_the_benchmark_goes_through_on_a_simulated_device(fuses, images, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "simulated")
+    found = device.report(PAPER, "cuda", sizes=(1, 2), least=0, largest=64)
+    with simulated():
+        lines = [next(found) for _ in range(10 + 2 * fuses)]
+    assert lines[0].startswith("simulated: ")
+    assert [line.split("|")[1].strip() for line in lines[6:]] == [
+        f"{name}, {n} side by side"
+        for n in (1, 2)
+        for name in ("products alone", "`UBAL.update`", *["fused"] * fuses)
+    ]
+
+
+def test_the_benchmark_trains_networks_whole_and_compares_the_paths(monkeypatch):
+    interpreted = find_spec("triton") is not None and not torch.cuda.is_available()
+    monkeypatch.setattr(network, "_fuses", lambda *_: interpreted)
+    small = replace(protocols.get("ci").protocol, n_train=64, epochs=1, batch_size=32)
+    lines = [*device.report(small, "cpu", sizes=(1,), least=0, largest=64)]
+    assert sum("trained whole" in line for line in lines) == 1 + interpreted
+    assert lines[-1].startswith("\nTesting accuracies: +0.000") == interpreted
+
+
+def test_what_the_page_quotes_is_what_is_counted(tmp_path, monkeypatch):
+    counted = sum(flop for flop, _ in device.products((784, 1200, 10), 256))
+    assert counted == 12 * 256 * (784 * 1200 + 1200 * 10)
+    published = files.data("results") / "gpu.csv"
+    monkeypatch.setenv("UBALKIT_HOME", str(tmp_path))
+    device.publish()
+    assert (files.data("results") / "gpu.csv").read_text() == published.read_text()

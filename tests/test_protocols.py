@@ -155,3 +155,12 @@ def test_a_misspelt_setting_is_named(tmp_path):
     file.write_text('{"base": "digits", "hiden": [50]}')
     with pytest.raises(ValueError, match="hiden is none of batch_size"):
         protocols.find(str(file))
+
+
+def test_the_curves_of_networks_end_at_their_observations():
+    small = replace(protocols.get("ci").protocol, epochs=3)
+    curves, observed = small.curves([4, 2], [1, 3]), small.evaluate([4, 2])
+    assert list(curves.index) == [4, 2] and list(curves["test_accuracy"].columns) == [1, 3]
+    for metric in small.metrics:
+        assert curves[metric][3].tolist() == observed[metric].tolist()
+    assert (curves["test_accuracy"][1] != curves["test_accuracy"][3]).all()

@@ -7,13 +7,10 @@ alternate, and the median of their ratios is reported.
 import itertools
 import statistics
 import time
-from dataclasses import replace
 
 import pytest
 import torch
-
-from ubalkit import UBAL, workers
-from ubalkit.paper import protocols
+from device import networks, products_alone
 
 #: Layers, networks side by side, minibatch: those of the profiles digits, compact and paper.
 SHAPES = {
@@ -36,34 +33,11 @@ def ratio(work, reference, repeats=15, rounds=3):
     return statistics.median(seconds(work) / seconds(reference) for _ in range(repeats))
 
 
-def networks(layers, n):
-    h = torch.rand(n, 7, generator=torch.Generator().manual_seed(0))
-    return UBAL(layers, h[:, :3], h[:, 3:5], h[:, 5:])
-
-
 def minibatch(layers, n, batch):
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(n, batch, layers[0], generator=generator)
     labels = torch.randint(layers[-1], (n, batch), generator=generator)
     return x, torch.eye(layers[-1])[labels]
-
-
-def products_alone(net, batch):
-    """The twelve matrix products of an update for each pair of layers, and nothing else."""
-    a = [torch.rand(net.n_networks, batch, n) for n in net.layers]
-    out = [torch.empty_like(t) for t in a]
-    W, M = ([w[:, :-1].contiguous() for w in weights] for weights in (net.W, net.M))
-    dW, dM = ([torch.empty_like(w) for w in weights] for weights in (W, M))
-
-    def work():
-        for l in range(len(W)):
-            for _ in range(2):
-                torch.bmm(a[l], W[l], out=out[l + 1])
-                torch.bmm(a[l + 1], M[l], out=out[l])
-            torch.bmm(a[l].mT, a[l + 1], out=dW[l])
-            torch.bmm(a[l + 1].mT, a[l], out=dM[l])
-
-    return work
 
 
 def transcription(layers, batch):
@@ -113,30 +87,3 @@ def test_side_by_side_against_one_at_a_time(benchmark, shape):
     benchmark.extra_info["times faster than one at a time"] = round(times, 2)
     print(f"\n{shape}, {n} networks, minibatches of {batch}: {times:.2f} × faster than one at a time")
     benchmark.pedantic(net.update, (x, y), rounds=5)
-
-
-def of_full_protocol(protocol, n, device, precision):
-    """Networks a second, trained as the protocol says, and TFLOP/s of products."""
-    short = replace(protocol, epochs=1)
-    with workers.torch_set(device, precision):
-        short.evaluate(range(2), device=device)  # loads the data, compiles
-        start = time.perf_counter()
-        short.evaluate(range(n), device=device)
-        seconds = time.perf_counter() - start
-    per_image = 12 * sum((a + 1) * b for a, b in itertools.pairwise(protocol.layers))
-    images = len(protocol.data(device).x_train)
-    return n / seconds / protocol.epochs, per_image * images * n / seconds / 1e12
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_full_protocol_on_a_cuda_device(benchmark):
-    protocol = protocols.get("paper").protocol
-    n = protocol.side_by_side("cuda")
-    for precision in workers.PRECISIONS:
-        rate, tflops = of_full_protocol(protocol, n, "cuda", precision)
-        print(
-            f"\n{precision}, {n} side by side: {rate:.1f} networks of the full protocol a second, "
-            f"{tflops:.0f} TFLOP/s"
-        )
-        benchmark.extra_info[f"networks a second, {precision}"] = round(rate, 2)
-    benchmark.pedantic(replace(protocol, epochs=1).evaluate, (range(n),), {"device": "cuda"}, rounds=1)

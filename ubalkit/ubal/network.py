@@ -12,6 +12,7 @@ are those of Cibula et al., Section 2 and Fig. 1.
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +85,15 @@ class _Weights(NamedTuple):
     def split(cls, whole: Tensor) -> "_Weights":
         """From (n_networks, n_pre + 1, n_post), whose last row is the bias."""
         return cls(copied(whole[:, :-1]), whole[:, -1:].clone())
+
+
+def _fuses(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether updates are fused: in float32, on the CUDA device that Triton uses."""
+    if device.type != "cuda" or dtype != torch.float32 or not find_spec("triton"):
+        return False
+    from ubalkit.ubal.fused import works
+
+    return device.index == torch.cuda.current_device() and works(device)
 
 
 class UBAL:
@@ -366,11 +376,20 @@ class UBAL:
         x, y = self._input("x", x, self.layers[0]), self._input("y", y, self.layers[-1])
         if x.dim() != 2 or y.dim() != 2 or len(x) != len(y):
             raise ValueError(f"x is {tuple(x.shape)} and y {tuple(y.shape)} in shape; pairs are needed.")
+        learn = self._learner(x, y, batch_size)
         for _ in range(epochs):
             order = self._by_network(lambda g: torch.randperm(len(x), generator=g)).to(self.device)
             for rows in order.split(batch_size, dim=1):
-                self.update(x[rows], y[rows])
+                learn(rows)
         return self
+
+    def _learner(self, x: Tensor, y: Tensor, batch_size: int) -> Callable[[Tensor], None]:
+        """What learns from rows of the pairs: `update`, or the same fused."""
+        if _fuses(self.device, self.dtype):
+            from ubalkit.ubal.fused import Updates
+
+            return Updates(self, x, y, batch_size)
+        return lambda rows: self.update(x[rows], y[rows])
 
     def classify(self, x) -> Tensor:
         """Class of each input: the argmax of the forward prediction.
