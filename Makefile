@@ -27,16 +27,16 @@ NBVAL = UBALKIT_RUNS=$(CURDIR)/runs/nbval $(BIN)/python -m pytest --nbval --nbva
 notebooks: $(READY)
 	rm -rf runs/nbval
 	$(NBVAL) notebooks/01_*.ipynb notebooks/02_*.ipynb
-	$(NBVAL) notebooks/03_*.ipynb notebooks/08_*.ipynb > runs/nbval/beside.log 2>&1 & beside=$$!; \
+	$(NBVAL) notebooks/03_*.ipynb notebooks/08_*.ipynb notebooks/10_*.ipynb > runs/nbval/beside.log 2>&1 & beside=$$!; \
 	$(NBVAL) notebooks/00_*.ipynb notebooks/0[45679]_*.ipynb; rest=$$?; \
 	wait $$beside; other=$$?; cat runs/nbval/beside.log; exit $$((rest + other))
 
 # The committed notebooks, executed anew with their default parameters.
 refresh: $(READY)
 	UBALKIT_RUNS=$(CURDIR)/runs/refresh $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-		notebooks/0*.ipynb
+		notebooks/*.ipynb
 	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "metadata.papermill cell.metadata.papermill \
-		cell.metadata.execution metadata.language_info.version" notebooks/0*.ipynb
+		cell.metadata.execution metadata.language_info.version" notebooks/*.ipynb
 
 texts: $(READY)  ## the numbers in README, the pages and the notebooks' texts, from data/results
 	$(BIN)/python docs/texts.py

@@ -59,7 +59,7 @@ def pages() -> list[Path]:
     """The files whose texts hold results."""
     found = [folder / "README.md" for folder in (files.home(), files.data())]
     found += sorted((files.home() / "docs").rglob("*.md"))
-    return [*found, *sorted(files.notebooks().glob("0*.ipynb"))]
+    return [*found, *sorted(files.notebooks().glob("[01]*.ipynb"))]
 
 
 def write() -> None:

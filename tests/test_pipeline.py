@@ -26,10 +26,11 @@ PARAMETERS = {
     "07_when": {"n_points": 64, "n_members": 4, "n_trials": 40},
     "08_why": {"n_networks": 60},
     "09_loop": {"n_first": 60, "n_best": 2, "n_seeds": 2},
+    "10_rules": {"n_networks": 80, "n_probes": 5},
 }
 FIGURES = {"best_of", "claims", "constrained", "fig3", "importance", "metamodel", "ranges", "search"}
 FIGURES |= {"factors", "projections", "selection", "coupling", "shares", "surfaces"}
-FIGURES |= {"when", "why", "loop", "loop_fig3", "loop_full"}
+FIGURES |= {"when", "why", "loop", "loop_fig3", "loop_full", "rules"}
 FIGURES |= {"methods", "convergence", "explained_test_accuracy", "explained_backprojection_accuracy"}
 NBVAL = "-m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 -p no:cacheprovider"
 CI = protocols.get("ci").protocol

@@ -60,7 +60,7 @@ def test_what_adds_up_and_a_plain_product_are_no_rules(kind):
 def test_a_relation_must_foretell_trials_left_out_not_fit_those_it_was_read_from():
     given = explained("difference")
     luck = given.trials.usable.assign(y=np.random.default_rng(0).permutation(given.trials.usable["y"]))
-    assert rules.find(given.decomposition, given.at_trials, replace(given.trials, table=luck)) == []
+    assert rules.find(given.ensemble, replace(given.trials, table=luck)) == []
 
 
 def test_a_study_says_its_rules_in_report_page_and_figure():

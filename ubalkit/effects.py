@@ -62,7 +62,7 @@ class Decomposition:
         What each member predicts for the configurations.
     higher : ndarray, shape (n_members, n, d)
         Each hyperparameter's Shapley share of the larger sets that `subsets`
-        lacks, estimated; zero where it lacks none.
+        lacks, estimated; zero where it lacks none, or an order was given.
     random : bool
         Whether the configurations are a random sample, whose choice adds to
         the uncertainty, rather than spread evenly.
@@ -281,6 +281,7 @@ def decompose(
     ensemble: Ensemble,
     table: pd.DataFrame | None = None,
     *,
+    order: int | None = None,
     n_points: int | None = None,
     n_background: int = 32,
     seed: int = 0,
@@ -295,9 +296,12 @@ def decompose(
     table : DataFrame, optional
         The configurations, `Trials.usable` for example; by default points
         spread evenly over the space.
+    order : int, optional
+        The largest sets whose effects are computed, and nothing is estimated
+        of larger ones: by default see below.
     n_points : int, optional
         Number of these points, which are scrambled Sobol' points: by default
-        1024, fewer for more than eight hyperparameters, and at least 128.
+        as many as are `affordable`.
     n_background : int
         Number of scrambled Sobol' points for the mean over the other
         hyperparameters. Each member has its own, so that its spread holds
@@ -343,12 +347,12 @@ def decompose(
     names = spaces.varied(ensemble.space)
     d = len(names)
     ensemble.trust.check()
-    largest = d if d <= MOST else 2
+    largest = order or (d if d <= MOST else 2)
     sets = [s for size in range(largest + 1) for s in itertools.combinations(range(d), size)]
     random = table is not None
-    n_orders = N_ORDERS if largest < d else 0
+    n_orders = N_ORDERS if largest < d and order is None else 0
     if table is None:
-        points = spaces.spread(ensemble.space, n_points or affordable(d), seed)
+        points = spaces.spread(ensemble.space, n_points or affordable(d, order), seed)
         table = spaces.from_unit(ensemble.space, points)
     unit = spaces.to_unit(ensemble.space, table)
     backgrounds = uncertainty.backgrounds(ensemble, n_background, seed)
@@ -369,15 +373,17 @@ def decompose(
     return Decomposition(ensemble, table, names, unit, subsets, *split, random)
 
 
-def affordable(d: int) -> int:
+def affordable(d: int, order: int | None = None) -> int:
     """How many points of d hyperparameters are decomposed in about the same time, 128 to 1024.
 
     Examples
     --------
-    >>> affordable(7), affordable(10), affordable(60)
-    (1024, 256, 128)
+    >>> affordable(7), affordable(10), affordable(60), affordable(10, order=2)
+    (1024, 256, 128, 1024)
     """
-    n_sets = 2**d if d <= MOST else 1 + d * (d + 1) // 2 + N_ORDERS * (d + 1)
+    largest = order or (d if d <= MOST else 2)
+    n_sets = sum(math.comb(d, size) for size in range(largest + 1))
+    n_sets += N_ORDERS * (d + 1) if largest < d and order is None else 0
     return min(max(2**18 >> (n_sets - 1).bit_length(), 128), 1024)
 
 

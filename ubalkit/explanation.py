@@ -110,7 +110,7 @@ class Explanation:
     @cached_property
     def rules(self) -> list[Rule]:
         """How two hyperparameters act together, where that is a relation that holds on trials left out."""
-        return rules.find(self.decomposition, self.at_trials, self.trials)
+        return rules.find(self.ensemble, self.trials)
 
     @property
     def crowding(self) -> pd.Series:

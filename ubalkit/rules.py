@@ -40,6 +40,7 @@ from ubalkit import space as spaces
 from ubalkit import uncertainty
 from ubalkit.advice import readable
 from ubalkit.effects import Decomposition, decompose
+from ubalkit.metamodel import Ensemble
 from ubalkit.observations import Trials
 
 #: A rule is said if at most this share of the shuffles have one as strong.
@@ -48,8 +49,8 @@ SURPRISE = 0.05
 # Knots of a curve g, places for a boundary, and thresholds of a corner.
 _KNOTS, _CUTS, _THRESHOLDS = np.linspace(0, 1, 16), np.linspace(0, 1, 21)[1:-1], np.arange(1, 10) / 10
 _HALF = (0.5, 0.5)
-# Points or trials below which nothing is said of a pair.
-_LEAST = 30
+# Points or trials below which nothing is said of a pair, and trials that are looked at.
+_LEAST, _MOST = 30, 2048
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ class Rule:
             sides = np.concatenate([sides, both[:, kept & ~broken & fit[0] & fit[1]]], axis=1)
         return spaces.from_unit(self.space, sides[:, :n].reshape(2 * n, d))
 
-    def tried(self, ensemble, probes: pd.DataFrame, values: Sequence[float]) -> pd.Series:
+    def tried(self, ensemble: Ensemble, probes: pd.DataFrame, values: Sequence[float]) -> pd.Series:
         """What the metric of `probes` adds, across the boundary, to all that else is predicted there.
 
         Parameters
@@ -296,7 +297,7 @@ class Rule:
             where this does not lie above zero. ``foretold`` is what the rule's
             interaction says.
         """
-        at = decompose(ensemble, probes)
+        at = decompose(ensemble, probes, order=2)
         acts = at.components[self.pair]
         rest = np.asarray(values, dtype=float) - (at.predictions.mean(0) - acts)
         across = [ensemble.sign * (v[: len(v) // 2] - v[len(v) // 2 :]) for v in (rest, acts)]
@@ -305,31 +306,23 @@ class Rule:
 
 
 def find(
-    whole: Decomposition,
-    at: Decomposition,
-    trials: Trials,
-    *,
-    least: float = SURPRISE,
-    n_shuffles: int = 999,
-    seed: int = 0,
+    ensemble: Ensemble, trials: Trials, *, least: float = SURPRISE, n_shuffles: int = 999, seed: int = 0
 ) -> list[Rule]:
     """Look for rules between any two hyperparameters that are numbers.
 
     Parameters
     ----------
-    whole : Decomposition
-        Effects at points spread over the space, to which the forms are fitted.
-    at : Decomposition
-        Effects at trials, or some of them.
+    ensemble : Ensemble
+        Whose members' interactions are looked at.
     trials : Trials
-        These trials with their metric.
+        What it was fitted to.
     least : float
         The share of shuffles below which a rule must stay: with 1, what was
         proposed for each pair comes, tested or not.
     n_shuffles : int
         How often what the trials add is shuffled, by random signs.
     seed : int
-        Seed of the shuffles.
+        Seed of the shuffles, and of the points that the forms are fitted to.
 
     Returns
     -------
@@ -338,15 +331,17 @@ def find(
 
     Examples
     --------
-    >>> from ubalkit import explain, readers
+    >>> from ubalkit import metamodel, readers
     >>> x, y, z = np.random.default_rng(0).random((3, 120))
     >>> frame = pd.DataFrame({"x": x, "y": y, "z": z, "score": np.tanh(8 * (x - y)) + z})
     >>> trials = readers.from_frame(frame, "score", space=dict.fromkeys("xyz", (0.0, 1.0)))
-    >>> explained = explain(trials, n_members=5, n_folds=2, steps=300, weight_decays=[1e-3])
-    >>> [str(rule) for rule in find(explained.decomposition, explained.at_trials, trials)]
+    >>> ensemble = metamodel.fit(trials, n_members=5, n_folds=2, steps=300, weight_decays=[1e-3])
+    >>> [str(rule) for rule in find(ensemble, trials)]
     ['x > y']
     """
-    space = whole.ensemble.space
+    space, rows = ensemble.space, trials.usable
+    whole = decompose(ensemble, order=2, seed=seed)
+    at = decompose(ensemble, rows.sample(min(len(rows), _MOST), random_state=seed), order=2, seed=seed)
     names = [name for name in whole.names if spaces.is_number(space[name])]
     pairs = [_Pair(whole, at, trials, names) for names in itertools.combinations(names, 2)]
     tried = [(pair, *form) for pair in pairs if pair.enough for form in _forms(space, pair.names)]

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from ConfigSpace import ConfigurationSpace, Float
 
-from ubalkit import explain, files, metamodel, observations, readers, rules, uncertainty
+from ubalkit import files, metamodel, observations, readers, rules, uncertainty
 from ubalkit import space as spaces
 from ubalkit.paper import results
 
@@ -95,10 +95,12 @@ def one(kind: str, seed: int) -> dict:
     """Which rules are found in a table, the surest first, and whether they are right."""
     row = {"kind": kind, "seed": seed, "refused": 0, "n_rules": 0, "first": "", "right": 0}
     try:
-        explained = explain(networks(seed) if kind == "paper" else table(kind, seed), seed=seed)
+        trials = networks(seed) if kind == "paper" else table(kind, seed)
+        ensemble = metamodel.fit(trials, seed=seed)
+        ensemble.trust.check()
     except metamodel.UntrustworthyError:
         return row | {"refused": 1}
-    proposed = rules.find(explained.decomposition, explained.at_trials, explained.trials, least=1.0)
+    proposed = rules.find(ensemble, trials, least=1.0)
     found = [rule for rule in proposed if rule.found["surprise"] < rules.SURPRISE]
     row |= {"n_rules": len(found), "first": "; ".join(map(str, proposed[:2]))}
     if kind == "paper":

@@ -15,7 +15,7 @@ from ubalkit.paper import protocols, results
 FIRST = "00_ubal"
 
 NOTEBOOKS = ("01_search", "02_metamodel", "03_shap", "04_constrained_search", "06_how_good")
-NOTEBOOKS += ("07_when", "08_why", "09_loop")
+NOTEBOOKS += ("07_when", "08_why", "09_loop", "10_rules")
 
 #: What a notebook reads in ``data`` beside the observations of a profile where it trains nothing itself.
 _RECORDED = {"04_constrained_search": "{}/constrained_full.csv", "06_how_good": "{}/best.csv"}
