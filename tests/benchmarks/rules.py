@@ -124,7 +124,7 @@ def publish() -> None:
     found["nothing_alarms"] = results.Result(int((nothing["n_rules"] > 0).sum()), unit="units")
     networks = kept[kept["kind"] == "paper"]
     found["paper_proposed"] = results.Result(int(networks["proposed"].sum()), unit="units")
-    found["paper_right"] = results.Result(int(networks["right"].sum()), unit="units")
+    found["paper_passed"] = results.Result(int(networks["right"].sum()), unit="units")
     with tempfile.TemporaryDirectory() as folder:
         results.save(found, Path(folder), "rules")
         results.publish(Path(folder), files.data("results") / "rules.csv")
