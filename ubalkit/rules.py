@@ -356,9 +356,9 @@ def find(
     # Of several forms of a pair the one whose error is least.
     error, best = ((both[:, 0] - both[:, 1]) ** 2 - both[:, 1] ** 2).sum(1), {}
     for k in error.argsort():
-        if surprise[k] <= least:
-            best.setdefault(tried[k][0].names, (*tried[k], t[k], surprise[k]))
-    return sorted((_rule(whole, *how) for how in best.values()), key=lambda rule: -rule.found["t"])
+        best.setdefault(tried[k][0].names, (*tried[k], t[k], surprise[k]))
+    found = [_rule(whole, *how) for how in best.values() if how[-1] <= least]
+    return sorted(found, key=lambda rule: -rule.found["t"])
 
 
 class _Pair:

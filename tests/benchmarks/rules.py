@@ -101,7 +101,7 @@ def one(kind: str, seed: int) -> dict:
     except metamodel.UntrustworthyError:
         return row | {"refused": 1}
     proposed = rules.find(ensemble, trials, least=1.0)
-    found = [rule for rule in proposed if rule.found["surprise"] < rules.SURPRISE]
+    found = [rule for rule in proposed if rule.found["surprise"] <= rules.SURPRISE]
     row |= {"n_rules": len(found), "first": "; ".join(map(str, proposed[:2]))}
     if kind == "paper":
         expected = {("beta_2", "gammaF_1"), ("beta_3", "gammaF_2")}
