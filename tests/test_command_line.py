@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 import torch
@@ -184,18 +183,3 @@ def test_trials_that_say_nothing_become_a_page_that_says_why(table, capsys):
     assert "held-out R²" in capsys.readouterr().out
     html = (table / "no.html").read_text("utf-8")
     assert "held-out R²" in html and "Do this" not in html and "The best 10 trials" in html
-
-
-@pytest.mark.parametrize("source", ["sqlite:///study.db", "study.db", "journal.log"])
-def test_storages_are_found_from_the_folder_of_the_call(source, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    if source == "journal.log":
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(source))
-    else:
-        storage = "sqlite:///study.db"
-    study = optuna.create_study(storage=storage, direction="minimize")
-    for rate in np.linspace(0, 1, 40):
-        kept = {"rate": optuna.distributions.FloatDistribution(0, 1)}
-        study.add_trial(optuna.trial.create_trial(params={"rate": rate}, distributions=kept, value=rate))
-    assert call("explain", source) == 0
-    assert "rate is first" in capsys.readouterr().out and (tmp_path / "report.html").is_file()

@@ -9,14 +9,14 @@ import optuna
 import pandas as pd
 import pytest
 from ConfigSpace import ConfigurationSpace
-from helpers import trials
+from helpers import cube, ensemble_of, trials
 
 from ubalkit import effects, metamodel, readers
 from ubalkit import space as spaces
 from ubalkit.shapley import Attribution
 
 NAMES = list("abcd")
-SPACE = ConfigurationSpace({name: (0.0, 1.0) for name in NAMES})
+SPACE = cube(NAMES)
 # Few observations make poor ensembles, and they say so.
 pytestmark = pytest.mark.filterwarnings("ignore:y. held-out R².*poor")
 QUICK = {"architectures": [(1, 16)], "weight_decays": [1e-2], "n_folds": 2, "n_members": 6, "steps": 250}
@@ -60,42 +60,31 @@ def noisy():
 # Fewer observations
 
 
-class Rival:
-    """Another method: of fewer than 100 rows it says the opposite. It remembers which rows it saw."""
-
-    def __init__(self):
-        self.seen = []
-
-    def __call__(self, given, metric, *, seed):
-        assert (metric, given.space) == ("y", SPACE)
-        self.seen.append(set(given.table.index))
-        assert len(self.seen[-1]) == len(given), "a row stands twice in a subsample"
-        weights = [4, 3, 2, 1] if len(given) >= 100 else [1, 2, 3, 4]
-        return pd.Series(weights, NAMES, dtype=float)
-
-
 @pytest.fixture(scope="module")
 def converging(noisy):
-    rival = Rival()
+    """Subsamples as ours explains them and as a rival that of fewer than 100 rows says the opposite."""
+    seen = []
+
+    def rival(given, metric, *, seed):
+        seen.append(set(given.table.index))
+        return pd.Series([4, 3, 2, 1] if len(given) >= 100 else [1, 2, 3, 4], NAMES, dtype=float)
+
     frame = curve(noisy, metric="y", sizes=(120, 30, 320, 500), n_repeats=3, rivals={"rival": rival})
-    return frame, rival
+    return frame, seen
 
 
-def test_a_row_for_each_size_repeat_and_method(converging):
+def test_a_row_for_each_size_repeat_and_method_which_is_compared_with_itself_on_all_rows(converging):
     frame, _ = converging
     assert list(frame) == COLUMNS
     # Sizes that the table does not exceed are left out, smaller ones come first.
     expected = itertools.product((30, 120), range(3), ("rival", "exact"))
     assert [tuple(row) for row in frame[["n", "repeat", "method"]].to_numpy()] == list(expected)
-    of_rival = frame[frame["method"] == "rival"]
-    assert of_rival[["r2", "curve_error", "overlap"]].isna().all(axis=None)
-    # It is compared with itself on all observations.
-    correlations = of_rival.groupby("n")["rank_correlation"].unique()
+    correlations = frame[frame["method"] == "rival"].groupby("n")["rank_correlation"].unique()
     assert {n: list(values) for n, values in correlations.items()} == {30: [-1.0], 120: [1.0]}
 
 
 def test_subsamples_are_disjoint_where_there_are_rows_enough(converging):
-    whole, *parts = converging[1].seen
+    whole, *parts = converging[1]
     assert [len(part) for part in (whole, *parts)] == [320] + [30] * 3 + [120] * 3
     small, large = parts[:3], parts[3:]
     assert not any(one & other for one, other in itertools.combinations(small, 2))
@@ -105,29 +94,24 @@ def test_subsamples_are_disjoint_where_there_are_rows_enough(converging):
 
 
 def test_more_observations_come_closer(converging):
-    found = converging[0].query("method == 'exact'").groupby("n")
-    means = found[["rank_correlation", "r2", "curve_error", "overlap"]].mean()
+    means = converging[0].query("method == 'exact'").groupby("n")[COLUMNS[3:]].mean()
     assert means.loc[120, "rank_correlation"] >= 0.9
     # The noise leaves 0.64 at most; of thirty rows the R² is itself too noisy to be compared.
     assert 0.45 < means.loc[120, "r2"] < 0.64
-    assert means.loc[120, "curve_error"] < min(0.15, means.loc[30, "curve_error"])
-    assert means.loc[120, "overlap"] > 0.85
-    assert found["overlap"].max().max() <= 1 and found["curve_error"].min().min() > 0
+    assert 0 < means.loc[120, "curve_error"] < min(0.15, means.loc[30, "curve_error"])
+    assert 0.85 < means.loc[120, "overlap"] <= 1
 
 
 def test_the_reference_may_be_given(clear):
     rows = first(clear, 120)
-    frame = curve(rows, sizes=(60,), n_repeats=1)
-    same = curve(rows, sizes=(60,), n_repeats=1, reference=exact(rows))
-    pd.testing.assert_frame_equal(same, frame)
     # Against another one the same subsample is far off.
     opposite = exact(replace(rows, table=rows.table.assign(y=-rows.table["y"])))
-    against = curve(rows, sizes=(60,), n_repeats=1, reference=opposite)
-    assert against.loc[0, "rank_correlation"] == frame.loc[0, "rank_correlation"]
-    assert against.loc[0, "curve_error"] > 0.5 > 5 * frame.loc[0, "curve_error"]
-    assert against.loc[0, "overlap"] < 0.7 < frame.loc[0, "overlap"]
-    # The columns are there even if no size is smaller than the table.
-    assert list(curve(rows, sizes=(500,), reference=opposite)) == COLUMNS
+    own, against = (
+        curve(rows, sizes=(60,), n_repeats=1, reference=given).loc[0] for given in (None, opposite)
+    )
+    assert against["rank_correlation"] == own["rank_correlation"]
+    assert against["curve_error"] > 0.5 > 5 * own["curve_error"]
+    assert against["overlap"] < 0.7 < own["overlap"]
 
 
 def test_a_subsample_that_cannot_be_trusted_has_no_importance(noisy):
@@ -145,10 +129,7 @@ def attribution(*slopes, sign=1):
     """SHAP values that rise or fall along each hyperparameter, of a metric times `sign`."""
     unit = spaces.sobol(4, 512)
     values = np.array([sign * np.array(slopes) * (unit - 0.5)] * 2)
-    frame, direction = pd.DataFrame(), sign > 0
-    ensemble = metamodel.Ensemble(
-        "y", SPACE, [], frame, np.empty(0), frame, np.empty((0, 1)), 0, maximize=direction
-    )
+    ensemble = ensemble_of(SPACE, maximize=sign > 0)
     return Attribution(ensemble, spaces.from_unit(SPACE, unit), NAMES, unit, values, np.zeros(2))
 
 
@@ -170,41 +151,33 @@ def test_overlap_is_what_both_would_keep_over_what_either_would():
 
 def test_a_search_that_has_shown_its_order_may_stop(clear):
     stop = stopping(clear)
-    assert stop.stop
     # Three checks span the patience; the order is clear from the first on.
-    assert stop.n == 180
+    assert (stop.stop, stop.n) == (True, 180)
     assert stop.sentence == (
         "Stop: after 180 observations the order of the first 3 (a, b, c) had not changed in the last 120, "
         "and their intervals did not overlap."
     )
-    assert list(stop.history) == ["n", "r2", "order", "apart"]
     assert stop.history["n"].tolist() == [60, 120, 180, 240, 300]
     assert set(stop.history["order"]) == {("a", "b", "c")} and stop.history["apart"].iloc[2:].all()
-    assert (stop.history["r2"] > 0.9).all()
-    # One check alone shows no lasting order.
-    assert stopping(first(clear, 180), every=180).n is None
 
 
 def test_failed_networks_do_not_count_and_a_search_too_short_goes_on(clear):
     failed = pd.DataFrame({"status": "failed"}, index=range(1000, 1060))
     stop = stopping(replace(clear, table=pd.concat([failed, clear.table.iloc[:120]])))
-    assert stop.history["n"].tolist() == [60, 120]
-    assert set(stop.history["order"]) == {("a", "b", "c")} and not stop.stop
+    assert stop.history["n"].tolist() == [60, 120] and not stop.stop
     assert stop.sentence == "Go on: the order of the first 3 has not been the same for 120 observations yet."
     assert stopping(first(clear, 59)).sentence == "Go on: the first check comes after 60 observations."
 
 
 @pytest.mark.parametrize(
     ("top", "weights", "tied"),
-    [(3, (1, 1, 0.4, 0), "ab"), (1, (1, 1, 0.4, 0), "ab"), (3, (2, 1, 0.4, 0.4), "cd")],
-    ids=["the first", "the first and the next", "the last"],
+    [(1, (1, 1, 0.4, 0), "ab"), (3, (2, 1, 0.4, 0.4), "cd")],
+    ids=["the first and the next", "the last"],
 )
 def test_a_search_with_tied_hyperparameters_goes_on(top, weights, tied):
     stop = stopping(observed(180, *weights), top=top)
-    assert (stop.stop, stop.n) == (False, None)
     pairs = {" and ".join(pair) for pair in itertools.permutations(tied)}
     assert stop.sentence in {f"Go on: the intervals of {pair} overlap." for pair in pairs}
-    assert not stop.history["apart"].any()
 
 
 def test_a_search_whose_order_changed_of_late_goes_on():
@@ -212,8 +185,6 @@ def test_a_search_whose_order_changed_of_late_goes_on():
     table = pd.concat([early.table.iloc[:60], late.table.iloc[60:]])
     stop = stopping(replace(early, table=table), top=1, n_members=8)
     assert stop.history["order"].iloc[[0, 2]].tolist() == [("b",), ("a",)]
-    assert stop.history["apart"].iloc[[0, 2]].all()
-    assert not stop.stop
     assert stop.sentence == "Go on: the order of the first 1 changed in the last 120 observations."
 
 
@@ -221,8 +192,6 @@ def test_a_search_of_noise_goes_on_and_says_why():
     stop = stopping(observed(180, 0, 0, 0, 0, noise=1.0))
     assert (stop.stop, stop.n) == (False, None)
     assert stop.sentence.startswith("Go on: y: held-out R² -0.") and stop.sentence.endswith(", none.")
-    assert stop.history["order"].tolist() == [()] * 3
-    assert not stop.history["apart"].any()
 
 
 # After increasing budgets
@@ -267,9 +236,7 @@ def test_the_table_compares_each_budget_with_the_last(explained):
     assert (explained.enough(), explained.enough(-1)) == (4, 2)
 
 
-def test_the_same_trials_give_the_same_again_and_mirrored_ones_the_same_ranges(explained):
-    again = convergence.at_budgets(*course(), **BUDGETS)
-    pd.testing.assert_frame_equal(again.table, explained.table, check_exact=True)
+def test_mirrored_trials_to_be_minimised_give_the_same_ranges(explained):
     given, values = course(sign=-1)
     mirrored = convergence.at_budgets(given, values[[8]], **BUDGETS)
     assert not mirrored.last.ensemble.maximize
@@ -290,10 +257,9 @@ def test_a_trial_without_a_value_at_a_budget_is_left_out_there_alone():
         (lambda v: pd.concat([v, v.head(1)]), "does not have one row of each trial"),
         (lambda v: v[[2, 8, 4]], r"budgets = \[2, 8, 4\]; positive numbers that increase"),
         (lambda v: v.rename(columns={2: "two"}), "positive numbers that increase"),
-        (lambda v: v[[]], "positive numbers that increase"),
         (lambda v: v[[1]], "nothing to explain"),
     ],
-    ids=["a trial missing", "a trial twice", "not increasing", "no number", "no budget", "noise"],
+    ids=["a trial missing", "a trial twice", "not increasing", "no number", "noise"],
 )
 def test_what_cannot_be_explained_is_refused_in_a_sentence(change, message):
     given, values = course()
@@ -310,7 +276,6 @@ def test_intermediate_values_of_optuna_are_budgets():
                 raise optuna.TrialPruned
         return x + 9 * y
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(objective, 60)
     values = convergence.intermediate_values(study)

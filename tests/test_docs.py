@@ -30,12 +30,6 @@ def test_every_link_of_the_readme_leads_somewhere():
     assert [link for link in links if "://" in link or not (HOME / link).is_file()] == []
 
 
-def test_the_readme_shows_the_three_doors():
-    assert re.findall(r"^### (.*)$", README, re.MULTILINE) == ["The paper", "Your own study", "UBAL"]
-    for shown in ("ubalkit explain study.db", "from ubalkit import explain", "figures/fig3_paper.png"):
-        assert shown in README
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")

@@ -1,6 +1,5 @@
 """Objectives of one's own: the same rows however searched, failures counted, nothing finished lost."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -67,22 +66,18 @@ def test_configurations_hold_what_is_active_as_plain_python_values(tmp_path):
 
     run(experiment(spy), tmp_path)
     for configuration, seed in seen:
-        assert ("depth" in configuration) == (configuration["kind"] == "b")
-        types = {"kind": str, "rate": float, "depth": int}
-        assert all(type(v) is types[k] for k, v in configuration.items())
+        types = {"kind": str, "rate": float} | ({"depth": int} if configuration["kind"] == "b" else {})
+        assert {name: type(value) for name, value in configuration.items()} == types
         assert isinstance(seed, int)
     assert len({seed for _, seed in seen}) == 12
-    assert json.dumps([c for c, _ in seen])
 
 
 def test_failures_are_rows_that_say_why(tmp_path):
     def fragile(configuration, seed):
         if configuration["kind"] == "a":
             raise RuntimeError("no such kind" + "!" * 1_000_000)
-        return {
-            "loss": np.nan if configuration["depth"] == 1 else 1.0,
-            "size": "large" if configuration["depth"] == 2 else 2,
-        }
+        depth = configuration["depth"]
+        return {"loss": np.nan if depth == 1 else 1.0, "size": "large" if depth == 2 else 2}
 
     table = run(experiment(fragile, n_configurations=30), tmp_path).table
     (why,) = set(table.loc[table["kind"] == "a", "why"])

@@ -105,9 +105,7 @@ def test_a_process_of_the_search_that_is_killed_is_named_and_nothing_finished_is
             os.kill(os.getpid(), signal.SIGKILL)
         return configuration["x"]
 
-    with pytest.raises(
-        workers.Lost, match=r"died.* of 12 configurations are finished, in .*run again"
-    ) as lost:
+    with pytest.raises(workers.Lost, match=r"died.* of 12 configurations .*run again") as lost:
         quiet_run(experiment(killed), tmp_path, n_jobs=2)
     before, kept = times(tmp_path), observations.read_chunks(tmp_path, experiment())
     assert f" {len(kept)} of 12" in str(lost.value) and 2 <= len(kept) <= 10
@@ -190,21 +188,19 @@ def test_a_folder_that_can_only_be_read_is_merged_from_and_nothing_is_evaluated_
     assert_same(rest, table.loc[[2, 3]])
 
 
+def sealed(path):
+    csv = "index,x,loss,status,why\nTrue,0.1,0.1,ok,\nFalse,0.1,0.1,ok,\n"
+    files.write_sealed(path, {"fingerprint": experiment().fingerprint, "csv": csv})
+
+
 ODD = {
     "folder": lambda path: path.mkdir(),
-    "broken link": lambda path: path.symlink_to("nowhere"),
     "link to itself": lambda path: path.symlink_to(path.name),
     "pipe": lambda path: os.mkfifo(path),
     "device": lambda path: path.symlink_to("/dev/zero"),
     "unreadable": lambda path: path.touch(0),
-    "index of words": lambda path: sealed(
-        path, "index,x,loss,status,why\nTrue,0.1,0.1,ok,\nFalse,0.1,0.1,ok,\n"
-    ),
+    "index of words": sealed,
 }
-
-
-def sealed(path, csv):
-    files.write_sealed(path, {"fingerprint": experiment().fingerprint, "csv": csv})
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -244,14 +240,7 @@ def test_a_folder_that_cannot_be_locked_is_one_sentence(readable):
     quiet_run(experiment(n=4), readable)
     (readable / ".lock").chmod(0o444)
     readable.chmod(0o777)
-    with (
-        nobody(),
-        pytest.raises(ValueError, match=r"cannot be locked \(Permission denied\); search in another"),
-    ):
-        quiet_run(experiment(), readable)
-    (readable / ".lock").unlink()
-    (readable / ".lock").mkdir()
-    with pytest.raises(ValueError, match=rf"^{readable} cannot be locked \("):
+    with nobody(), pytest.raises(ValueError, match=r"cannot be locked \(Permission .*; search in another"):
         quiet_run(experiment(), readable)
 
 
@@ -314,26 +303,23 @@ except KeyboardInterrupt as stopped:
 # While it runs
 
 
-def vanishes(what):
-    return {
-        "deleted": lambda path: path.unlink(),
-        "damaged": lambda path: path.write_text("cut"),
-        "moved": lambda path: (path.parent.rename(path.parent.parent / "elsewhere"), path.parent.mkdir()),
-    }[what]
+VANISHES = {
+    "deleted": lambda path: path.unlink(),
+    "damaged": lambda path: path.write_text("cut"),
+    "moved": lambda path: (path.parent.rename(path.parent.parent / "elsewhere"), path.parent.mkdir()),
+}
 
 
-@pytest.mark.parametrize("what", ["deleted", "damaged", "moved"])
+@pytest.mark.parametrize("what", VANISHES)
 @pytest.mark.filterwarnings("ignore:.*is damaged")
 def test_a_chunk_gone_while_the_search_runs_is_named_and_computed_the_next_time(what, tmp_path, undisturbed):
     def strikes(configuration, seed):
         if configuration["x"] == undisturbed.loc[7, "x"]:
-            vanishes(what)(tmp_path / "chunks" / "000000-000001.chunk.json")
+            VANISHES[what](tmp_path / "chunks" / "000000-000001.chunk.json")
         return configuration["x"]
 
-    gone, n = ("0-5", 6) if what == "moved" else ("0-1", 10)
-    with pytest.raises(
-        workers.Lost, match=rf"Configurations {gone} are lost\. {n} of 12 .* goes on from there"
-    ):
+    said = "0-5 are lost. 6 of 12" if what == "moved" else "0-1 are lost. 10 of 12"
+    with pytest.raises(workers.Lost, match=rf"Configurations {re.escape(said)} .* goes on from there"):
         quiet_run(experiment(strikes), tmp_path / "chunks")
     assert_same(quiet_run(experiment(), tmp_path / "chunks"), undisturbed)
 

@@ -65,15 +65,6 @@ def test_it_learns_what_no_single_layer_can(symmetric):
     assert ((net.predict_forward(x) > 0.5) == (y > 0.5)).all()
 
 
-def test_epochs_one_by_one_are_epochs_at_once(pair):
-    at_once = GeneRec((12, 7, 4), seed=5).associate(*pair, epochs=2)
-    one_by_one = GeneRec((12, 7, 4), seed=5)
-    for _ in range(2):
-        one_by_one.associate(*pair, epochs=1)
-    assert torch.equal(at_once.W, one_by_one.W)
-    assert not torch.equal(at_once.W, GeneRec((12, 7, 4), seed=6).associate(*pair, epochs=2).W)
-
-
 def test_backward_the_output_stays_clamped_and_the_rest_settles(pair):
     net = GeneRec((12, 7, 4), symmetric=True, n_steps=500)
     x = net.predict_backward(pair[1])

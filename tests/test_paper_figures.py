@@ -152,28 +152,15 @@ def mixed_up(table):
     return table.assign(gammaF_2=np.random.default_rng(0).permutation(table["gammaF_2"]))
 
 
-def swapped(table):
-    """What came out of a third of the networks, exchanged among these."""
-    table, rng = table.copy(), np.random.default_rng(0)
-    rows = rng.choice(table.index, len(table) // 3, replace=False)
-    table.loc[rows, list(METRICS)] = table.loc[rng.permutation(rows), list(METRICS)].to_numpy()
-    return table
-
-
-@pytest.mark.parametrize("damage", [None, mixed_up, swapped])
-def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted, damage):
+def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted):
     trials, published = recorded
     # Fewer members, of the sizes already chosen: quick, and still within the tolerance of all.
     quick = {}
     for metric, ensemble in refitted[1].items():
         n_h, d_h, decay = ensemble.chosen.values()
-        quick[metric] = {"architectures": [(n_h, d_h)], "weight_decays": [decay]}
-        quick[metric] |= {"n_folds": 2, "n_members": 7}
-    if damage is None:
-        assert_same_fig3(fig3_curves(trials, **quick)[0], refitted[0], TOLERANCE)
-        return
-    damaged = replace(trials, table=damage(trials.table))
-    # The lines differ, or the gate finds that there is nothing left to explain.
-    expected = (AssertionError, metamodel.UntrustworthyError)
-    with pytest.raises(expected, match=r"= .* instead of|nothing to explain"):
+        sizes = {"architectures": [(n_h, d_h)], "weight_decays": [decay]}
+        quick[metric] = sizes | {"n_folds": 2, "n_members": 7}
+    assert_same_fig3(fig3_curves(trials, **quick)[0], refitted[0], TOLERANCE)
+    damaged = replace(trials, table=mixed_up(trials.table))
+    with pytest.raises(AssertionError, match=r"= .* instead of"):
         assert_same_fig3(fig3_curves(damaged, **quick)[0], published, TOLERANCE)

@@ -166,14 +166,6 @@ def test_published_figures_are_what_their_frames_draw(tmp_path, profile="paper")
     )
 
 
-def test_quality_has_the_colour_of_each_metric(tables):
-    table = tables["observations"].head(50)
-    axes = paper_figures.quality({m: table[m] for m in (TEST, BACK)}, table).axes
-    for ax, metric in zip(axes, (TEST, BACK), strict=True):
-        (drawn,) = {tuple(colour[:3]) for dots in ax.collections for colour in dots.get_facecolor()}
-        assert drawn == to_rgb(paper_figures.COLORS[metric])
-
-
 def test_every_figure_is_its_own_and_has_both_forms():
     pages = sorted(files.figures().glob("*.png"))
     assert len({page.read_bytes() for page in pages}) == len(pages) >= 40

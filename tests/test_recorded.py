@@ -1,18 +1,14 @@
 """What is recorded in data/ is true: rows trained again come out as recorded."""
 
-import os
-import subprocess
 from dataclasses import replace
 from datetime import date
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from ubalkit import experiment, files, observations
-from ubalkit.paper import datasets, examples, notebooks, protocols, tasks
+from ubalkit.paper import datasets, examples, protocols, tasks
 
 TEST, BACK = protocols.METRICS
 #: Every recorded table that says from which space it was drawn.
@@ -146,25 +142,3 @@ def test_recorded_tables_are_of_the_distribution_of_other_seeds(name):
     assert strange_beside(table, repeats) == []
     if name == "compact":  # of the other, see test_published
         assert all(strange_beside(damage(table), repeats) for damage in DAMAGES)
-
-
-@pytest.mark.skipif(
-    "UBALKIT_OTHER_PYTHON" not in os.environ,
-    reason="UBALKIT_OTHER_PYTHON names no interpreter with another version of torch.",
-)
-def test_another_version_of_torch_trains_the_same_rows(tmp_path):
-    other, where = os.environ["UBALKIT_OTHER_PYTHON"], {**os.environ, "PYTHONPATH": str(files.home())}
-    asked = ["-m", "ubalkit", "search", "--profile", "digits", "--count", "40", "--out", str(tmp_path)]
-    subprocess.run([other, *asked], env=where, check=True, cwd=tmp_path)
-    protocol = MAKERS["digits"]()
-    trials = observations.read(tmp_path / "observations.csv", protocol)
-    assert trials.about["versions"]["torch"] != torch.__version__.split("+")[0]
-    compared = experiment.verify(protocol, trials, 40, tolerance=protocols.TOLERANCE)
-    assert compared["holds"].mean() >= 2 / 3
-
-
-@pytest.mark.parametrize("notebook", notebooks.NOTEBOOKS)
-def test_notebooks_are_for_the_best_recorded_profile(notebook):
-    cells = nbformat.read(files.notebooks() / f"{notebook}.ipynb", 4).cells
-    (parameters,) = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
-    assert f'profile_name = "{protocols.default()}"' in parameters

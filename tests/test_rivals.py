@@ -1,6 +1,5 @@
 """Importance by other methods: against what is known of functions, and the definition written down."""
 
-import itertools
 import logging.handlers
 import math
 import warnings
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, Integer
-from helpers import trials
+from helpers import cube, trials
 
 from ubalkit import rivals
 from ubalkit import space as spaces
@@ -18,16 +17,10 @@ from ubalkit import space as spaces
 QUICK = {"MDI": rivals.mdi, "N-RReliefF": rivals.n_rrelieff}
 
 
-def cube(*names):
-    space = ConfigurationSpace()
-    space.add([Float(name, (0.0, 1.0), meta={"position": k}) for k, name in enumerate(names)])
-    return space
-
-
 def given(unit, y, names="abcd"):
     """Trials whose hyperparameters are their unit-cube coordinates."""
     table = pd.DataFrame(unit, columns=list(names)).assign(y=y)
-    return trials(table, cube(*names), y="maximize")
+    return trials(table, cube(names), y="maximize")
 
 
 def observed(space, f, n=256, noise=0.0):
@@ -51,7 +44,7 @@ def shares(weights):
 
 
 WEIGHTS = np.array([1.0, 0.5, 0.25, 0.0])
-SPACE = cube("strong", "medium", "weak", "dummy")
+SPACE = cube(["strong", "medium", "weak", "dummy"])
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +67,6 @@ def test_two_hyperparameters_of_equal_effect_share_it_whatever_their_scale():
 
 
 def test_a_linear_function_s_slopes_are_put_in_order(frame, linear):
-    assert (frame >= 0).all(axis=None)
-    np.testing.assert_allclose(frame.sum(), 1)
     for method in frame:
         column = frame[method]
         assert column["strong"] > column["medium"] > column["weak"] >= column["dummy"], method
@@ -125,7 +116,7 @@ def test_weights_are_named_reproducible_and_not_negative(method, linear):
 
 def test_to_ped_anova_best_and_worst_differ():
     # The best are so by the first hyperparameter, the worst by the second.
-    given = observed(cube("best", "worst"), lambda a, b: np.maximum(a - 0.8, 0) - np.maximum(b - 0.8, 0))
+    given = observed(cube(["best", "worst"]), lambda a, b: np.maximum(a - 0.8, 0) - np.maximum(b - 0.8, 0))
     weights, opposite = rivals.ped_anova(given), rivals.ped_anova(mirrored(given))
     assert weights["best"] > 3 * weights["worst"]
     assert opposite["worst"] > 3 * opposite["best"]
@@ -146,19 +137,15 @@ def test_discrete_hyperparameters_count_and_constants_do_not():
 
 @pytest.mark.parametrize("method", [*rivals.METHODS.values(), rivals.compare])
 def test_what_cannot_be_ranked_is_refused(method, linear):
-    few = part(linear, range(7))
-    with pytest.raises(
-        ValueError, match=r"7 different usable configurations are too few for 4 .*; at least 8"
-    ):
-        method(few)
+    with pytest.raises(ValueError, match=r"7 different .* are too few for 4 .*; at least 8"):
+        method(part(linear, range(7)))
     assert len(method(part(linear, range(8)))) == 4
     with pytest.raises(ValueError, match="nothing to explain: y is the same in all trials"):
         method(replace(linear, table=linear.table.assign(y=0.25)))
     with pytest.raises(ValueError, match="Unknown metric 'nosuch'"):
         method(linear, "nosuch")
-    constant = trials(linear.table.assign(strong=1.0), ConfigurationSpace({"strong": 1.0}), y="maximize")
     with pytest.raises(ValueError, match="constants only"):
-        method(constant)
+        method(trials(linear.table.assign(strong=1.0), ConfigurationSpace({"strong": 1.0}), y="maximize"))
 
 
 def test_optuna_stays_quiet_and_as_it_was(linear):
@@ -215,39 +202,6 @@ def test_n_rrelieff_is_its_definition_written_down(k, sigma):
     np.testing.assert_array_equal(clipped, np.maximum(weights, 0))
 
 
-def rectangles(n_rectangles=12, seed=0):
-    """Rows in fours, at the corners of small rectangles far apart; at two on one side the metric is 1.
-
-    So the two rows nearest to a row are one that has its value and one that
-    has the other.
-    """
-    rng = np.random.default_rng(seed)
-    unit, y = [], []
-    for centre in rng.random((n_rectangles, 4)):
-        sides, axis = rng.uniform(0.02, 0.04, 2), rng.integers(2)
-        for corner in itertools.product((0, 1), repeat=2):
-            unit.append(centre + np.r_[sides * corner, rng.uniform(0, 0.004, 2)])
-            y.append(float(corner[axis]))
-    # skrebate divides by the range in the table, here by that of the space: one in both.
-    return (unit - np.min(unit, 0)) / np.ptp(unit, 0), np.array(y)
-
-
-def test_n_rrelieff_agrees_with_skrebate_where_the_definitions_meet():
-    # skrebate takes k rows that agree in the metric (to one standard deviation)
-    # and k that do not, averages each kind row by row, and knows no graded
-    # difference of the metric and no influence of the rank. With a metric of
-    # two values and neighbourhoods of one row of each kind that is RReliefF.
-    skrebate = pytest.importorskip("skrebate")
-    unit, y = rectangles()
-    near = np.abs(unit[:, None] - unit).sum(2).argsort(1)[:, 1:3]
-    assert ((y[near] != y[:, None]).sum(1) == 1).all()
-    theirs = skrebate.ReliefF(n_neighbors=1, categorical_threshold=1, label_type="continuous")
-    theirs = theirs.fit(unit.copy(), y).feature_importances_
-    ours = rivals.n_rrelieff(given(unit, y), n_neighbors=2, sigma=None, signed=True)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
-    assert (ours[["a", "b"]].abs() > 1e-3).all() and ours.min() < 0
-
-
 @pytest.mark.parametrize("y", [[0, 0, 1, 1], [0, 1, 0, 1]], ids=["all agree", "all differ"])
 def test_n_rrelieff_of_neighbours_that_all_agree_or_all_differ_is_finite(y):
     weights = rivals.n_rrelieff(given([[0.0], [0.1], [0.9], [1.0]], y, "a"), n_neighbors=1, signed=True)
@@ -261,10 +215,8 @@ def test_our_importances_come_first_and_set_the_order(linear):
     }
     frame = rivals.compare(linear, ours=ours, methods=QUICK)
     assert list(frame.columns) == ["exact", "nothing", "MDI", "N-RReliefF"]
-    assert list(frame.index) == ["weak", "medium", "strong", "dummy"]
-    assert list(frame["exact"]) == [0.75, 0.25, 0, 0]
-    assert frame["nothing"].isna().all()
-    assert frame["MDI"].idxmax() == "strong"
+    assert frame["exact"].to_dict() == {"weak": 0.75, "medium": 0.25, "strong": 0, "dummy": 0}
+    assert list(frame.index) == ["weak", "medium", "strong", "dummy"] and frame["nothing"].isna().all()
 
 
 def test_of_many_trials_a_part_is_compared(monkeypatch):

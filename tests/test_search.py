@@ -145,13 +145,6 @@ def test_no_number_of_threads_decides_a_row(way, trials, tmp_path, monkeypatch):
     assert_same(tables[1], tables[2])
 
 
-def test_on_the_cpu_as_many_train_side_by_side_as_the_protocol_says(runs):
-    small = replace(TINY, chunk=4)
-    assert small.side_by_side() == small.side_by_side("cpu") == 4
-    quiet_run(small)
-    assert len(chunk_files(runs / "ci" / "chunks")) == 3
-
-
 def test_a_complement_is_searched_as_the_network_that_it_stands_for(tmp_path):
     logarithmic = replace(TINY, space=hyperparameters.space(near_one=("beta_2", "gammaF_1")))
     found = quiet_run(logarithmic, 3, folder=tmp_path)

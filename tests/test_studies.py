@@ -5,15 +5,7 @@ import optuna
 import pandas as pd
 import pytest
 import torch
-from ConfigSpace import (
-    AndConjunction,
-    Categorical,
-    ConfigurationSpace,
-    EqualsCondition,
-    Float,
-    GreaterThanCondition,
-    Integer,
-)
+from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float, GreaterThanCondition, Integer
 from helpers import trials
 
 from ubalkit import effects, explain, metamodel, readers, uncertainty
@@ -41,7 +33,7 @@ def lucky(frame, rng):
     return luck + rng.normal(0, 0.02, len(frame))
 
 
-@pytest.mark.parametrize(("n", "repeats"), [(60, 5), (40, 3), (100, 2)])
+@pytest.mark.parametrize(("n", "repeats"), [(60, 5), (100, 2)])
 def test_noise_is_refused_though_each_configuration_stands_there_several_times(n, repeats):
     with pytest.raises(metamodel.UntrustworthyError):
         explain(given(n, lucky, repeats=repeats), **QUICK)
@@ -136,33 +128,11 @@ def test_a_choice_of_many_levels_is_learnt_level_by_level():
     assert effect[[*set(names) - set(kept)]].max() < effect.mean() + 0.3
 
 
-def test_one_column_a_level_stands_for_as_much_as_one_coordinate():
-    space = ConfigurationSpace({"kind": [*"abcde"], "rate": (0.0, 1.0), "two": ["x", "y"]})
-    unit = spaces.spread(space, 1024)
-    columns, owner = spaces.encoded(space, unit), spaces.inputs(space)
-    np.testing.assert_array_equal(owner, [0, 0, 0, 0, 0, 1, 2])
-    spread = pd.Series(columns.var(0)).groupby(owner).sum()
-    assert spread[0] == pytest.approx(spread[1], rel=0.02)
-    np.testing.assert_allclose(columns[:, 5:], unit[:, 1:])
-
-
-@pytest.mark.parametrize(
-    "distribution",
-    [
-        optuna.distributions.FloatDistribution(0.5, 1.0, step=0.1),
-        optuna.distributions.CategoricalDistribution([0.9, 0.95, 0.99]),
-    ],
-    ids=["step", "choices"],
-)
-def test_a_choice_of_floats_that_matters_little_is_frozen_at_one_of_them(distribution):
-    rng, study = np.random.default_rng(1), optuna.create_study(direction="maximize")
-    values = getattr(distribution, "choices", (0.5, 0.6, 0.7, 0.8, 0.9, 1.0))
-    known = {"rate": optuna.distributions.FloatDistribution(0, 1), "keep": distribution}
-    for _ in range(50):
-        params = {"rate": float(rng.random()), "keep": float(rng.choice(values))}
-        made = {"params": params, "distributions": known, "value": params["rate"]}
-        study.add_trial(optuna.trial.create_trial(**made))
-    explained = explain(readers.from_optuna(study), **QUICK)
+def test_a_choice_of_floats_that_matters_little_is_frozen_at_one_of_them():
+    rng, values = np.random.default_rng(1), [0.9, 0.95, 0.99]
+    frame = pd.DataFrame({"rate": rng.random(50), "keep": rng.choice(values, 50)})
+    frame["score"] = frame["rate"]
+    explained = explain(readers.from_frame(frame, "score", space={"keep": values}), **QUICK)
     assert explained.recommendation.freeze["keep"] in values
 
 
@@ -198,20 +168,16 @@ def test_the_end_of_a_range_at_which_a_metric_is_best_is_said_but_only_where_tri
     assert "Best at an end of the range: a at 1. Look beyond it if you can." in rising.report
     falling = explain(given(120, lambda f, rng: 2 * f.a, direction="minimize"), **QUICK)
     assert any(sentence.startswith("Best at an end of the range: a at 0.") for sentence in falling.report)
-    rng = np.random.default_rng(0)
-    low = pd.DataFrame({"a": 0.5 * rng.random(120), "b": rng.random(120)})
-    low["metric"] = 2 * low["a"] + low["b"]
-    unseen = explain(readers.from_frame(low, "metric", space={"a": (0.0, 1.0), "b": (0.0, 1.0)}), **QUICK)
-    assert not any("a at 1" in sentence for sentence in unseen.report)
+    half = given(120, lambda f, rng: 2 * f.a + f.b, space=dict.fromkeys("abcd", (0.0, 2.0)))
+    assert not any("a at 2" in sentence for sentence in explain(half, **QUICK).report)
 
 
 def test_hyperparameters_that_move_together_are_named_with_their_correlation():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"lr": rng.random(200), "x": rng.random(200)})
-    frame["lr_final"] = frame["lr"] / 10
-    frame["acc"] = 2 * frame["lr"] + 0.5 * frame["x"] + rng.normal(0, 0.05, 200)
-    space = {"lr": (0.0, 1.0), "lr_final": (0.0, 0.1), "x": (0.0, 1.0)}
-    report = explain(readers.from_frame(frame, "acc", space=space), **QUICK).report
+    frame = frame.assign(lr_final=frame["lr"] / 10, acc=2 * frame["lr"] + 0.5 * frame["x"])
+    found = readers.from_frame(frame, "acc", hyperparameters=["lr", "lr_final", "x"])
+    report = explain(found, **QUICK).report
     assert any("follows lr (correlation 1.00): what one does may be the other's." in line for line in report)
 
 
@@ -228,8 +194,7 @@ def test_nothing_is_frozen_that_the_resamples_do_not_agree_on():
     hidden = given(60, lambda f, rng: f.sum(axis=1) + rng.normal(0, 0.4, len(f)))
     explained = explain(hidden, n_members=5)
     unsure = explained.table["sure"] < 0.9
-    assert unsure.any()
-    assert (explained.table.loc[unsure, "action"] == "search").all()
+    assert unsure.any() and (explained.table.loc[unsure, "action"] == "search").all()
 
 
 def test_the_space_proposed_holds_the_best_trials():
@@ -273,23 +238,20 @@ def test_a_refusal_says_that_a_few_values_hide_the_others(diverged):
 
 def test_a_report_says_so_too_where_the_gate_lets_a_few_large_values_pass():
     steep = given(120, lambda f, rng: f.a + 100 * np.maximum(f.a - 0.8, 0), direction="minimize")
-    explained = explain(steep, **QUICK)
-    assert any("hide the others" in sentence for sentence in explained.report)
-    assert not any("hide the others" in sentence for sentence in explain(steep, scale="rank", **QUICK).report)
+    plain, ranked = explain(steep, **QUICK), explain(steep, scale="rank", **QUICK)
+    assert ["hide the others" in " ".join(found.report) for found in (plain, ranked)] == [True, False]
 
 
 @pytest.mark.parametrize(("scale", "name"), [("log", "log10 metric"), ("rank", "rank of metric")])
 def test_a_metric_is_explained_on_another_scale_and_in_its_own_units(diverged, scale, name):
     explained = explain(diverged, scale=scale, **QUICK)
     assert (explained.trust.metric, explained.trust.verdict) == (name, "good")
-    assert explained.order[0].startswith("a is first")
-    assert explained.recommendation.ranges["a"][1] < 0.9
+    assert explained.order[0].startswith("a is first") and explained.recommendation.ranges["a"][1] < 0.9
     own, ours = explained.table["in metric"], explained.table["importance"]
     assert (own >= 0).all() and own.idxmax() == ours.idxmax()
-    middle = diverged.table["metric"].median()
     if scale == "log":
-        step = ours["a"]
-        assert own["a"] == pytest.approx(middle * (10 ** (step / 2) - 10 ** (-step / 2)), rel=0.5)
+        step, middle = ours["a"] / 2, diverged.table["metric"].median()
+        assert own["a"] == pytest.approx(middle * (10**step - 10**-step), rel=0.5)
 
 
 def test_a_metric_without_logarithm_is_refused_with_what_to_do():
@@ -308,11 +270,9 @@ def test_a_refusal_does_not_say_that_nothing_is_predicted_where_something_is():
 def test_which_trials_fail_is_explained_as_any_metric_is():
     some = given(150, lambda f, rng: np.where(f.a > 0.7, np.nan, f.b))
     explained = explain(some.failing, **QUICK)
-    assert explained.trust.verdict == "good"
-    assert explained.table.index[0] == "a"
+    assert explained.trust.verdict == "good" and explained.table.index[0] == "a"
     assert explained.recommendation.ranges["a"][1] < 0.8
-    sentence = f"{len(some) - len(some.usable)} trials failed"
-    assert any(s.startswith(sentence) for s in explain(some, **QUICK).report)
+    assert f"{len(some) - len(some.usable)} trials failed" in "\n".join(explain(some, **QUICK).report)
 
 
 # Many hyperparameters, and conditions
@@ -370,24 +330,16 @@ def test_many_hyperparameters_with_a_condition_are_explained(conditional, monkey
     assert np.abs(found.values - exact.values).max() < 0.15 * exact.values.std()
 
 
-def test_a_condition_on_two_parents_is_described_whole():
-    space = ConfigurationSpace({"method": ["full", "lora"], "where": ["attn", "mlp"], "rank": (1, 8)})
-    parts = (EqualsCondition(space["rank"], space[p], v) for p, v in (("method", "lora"), ("where", "attn")))
-    space.add(AndConjunction(*parts))
-    assert spaces.describe(space)["rank"] == "[1, 8], if method == 'lora' and where == 'attn'"
-
-
 def test_the_number_of_threads_changes_nothing():
-    before, found = torch.get_num_threads(), []
+    before, found = torch.get_num_threads(), {}
     try:
-        for n in (1, 2, 5):
+        for n in (1, 2):
             torch.set_num_threads(n)
-            found.append(explain(given(60, lambda f, rng: f.a), **QUICK))
+            found[n] = explain(given(60, lambda f, rng: f.a), **QUICK).shap.member_values
             assert torch.get_num_threads() == n
     finally:
         torch.set_num_threads(before)
-    for other in found[1:]:
-        np.testing.assert_array_equal(found[0].shap.member_values, other.shap.member_values)
+    np.testing.assert_array_equal(found[1], found[2])
 
 
 # Noise

@@ -49,23 +49,6 @@ def test_a_task_is_mastered_at_the_setting_found_for_it(made, best, question):
     assert (found >= pd.Series(least)).all(), found
 
 
-@pytest.mark.parametrize(
-    ("question", "away"),
-    [
-        ("classification", {"gammaF_1": 0.0}),
-        ("generation", {"beta_1": 0.0}),
-        ("auto-association", {"beta_3": 1.0}),
-        ("hetero-association", {"beta_1": 0.0}),
-        ("denoising", {"beta_3": 1.0}),
-        ("completion", {"gammaF_2": 0.0}),
-    ],
-)
-def test_a_task_is_lost_where_one_hyperparameter_is_moved_away(made, best, question, away):
-    name, least = LEAST[question]
-    found = made[name].repeated(best.loc[[question]].assign(**away), 2)[list(least)].mean()
-    assert (found < pd.Series(least) - 0.2).any(), found
-
-
 def test_a_network_is_the_same_alone_as_side_by_side(small):
     together = small.evaluate(range(6))
     pd.testing.assert_frame_equal(together.loc[[4]], small.evaluate([4]))
@@ -116,9 +99,8 @@ def test_each_half_is_blank_equally_often_and_the_other_one_whole():
 
 def test_explained_variance_is_one_zero_and_no_less_than_minus_one():
     wanted = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
-    out = torch.stack(
-        [wanted, torch.full((2, 2), 0.5), 1 - wanted, wanted + torch.tensor([[0.5, 0], [0, 0]])]
-    )
+    some = wanted + torch.tensor([[0.5, 0], [0, 0]])
+    out = torch.stack([wanted, torch.full((2, 2), 0.5), 1 - wanted, some])
     found = tasks.explained_variance(out, wanted, torch.tensor([0.5, 0.5]))
     assert found.tolist() == [1, 0, -1, 0.75]
 
@@ -133,18 +115,16 @@ def test_a_pattern_is_recalled_if_all_its_bits_are():
 def test_pairs_are_held_as_well_as_in_the_worse_direction(small, right, wrong):
     out = {"forward": small.y[None], "backward": small.x[None]}
     out[wrong] = 1 - out[wrong]
-    net = SimpleNamespace(
-        predict_forward=lambda x: out["forward"], predict_backward=lambda y: out["backward"]
-    )
+    ways = {f"predict_{way}": lambda given, way=way: out[way] for way in out}
+    net = SimpleNamespace(**ways)
     assert {k: v.item() for k, v in small.measured(net).items()} == {"bits": 0, right: 1, wrong: 0}
 
 
 def test_the_judge_reads_digits_and_not_noise():
     data = datasets.load("digits")
     judge = tasks.judge(data)
-    images = torch.stack(
-        [data.x_test, torch.rand(data.x_test.shape, generator=torch.Generator().manual_seed(0))]
-    )
+    noise = torch.rand(data.x_test.shape, generator=torch.Generator().manual_seed(0))
+    images = torch.stack([data.x_test, noise])
     right = tasks.read_by(judge, images, data.y_test)
     assert right[0] > 0.97 and right[1] < 0.2
 
@@ -189,16 +169,11 @@ def test_finalists_are_the_best_observed_and_the_best_predicted(monkeypatch):
 
 
 def test_one_hyperparameter_is_moved_at_a_time(small):
-    start = pd.DataFrame([dict.fromkeys(NAMES, 0.3)])
-    trained = []
+    start, trained = pd.DataFrame([dict.fromkeys(NAMES, 0.3)]), []
     watched = replace(small, measured=lambda net: trained.append(net) or small.measured(net))
     frame = tasks.moved(watched, start, n_values=3, n_seeds=2)
-    assert len(frame) == 7 * 3 * 2
-    assert set(map(tuple, frame[["hyperparameter", "value"]].to_numpy())) == {
-        (n, v) for n in NAMES for v in (0, 0.5, 1)
-    }
+    expected = [(name, value) for name in NAMES for value in (0, 0.5, 1) for _ in range(2)]
+    assert list(map(tuple, frame[["hyperparameter", "value"]].to_numpy())) == expected
     beta = torch.cat([torch.cat(net._beta, dim=2)[:, 0] for net in trained]).numpy()
-    expected = np.full((42, 3), 0.3)
-    for column in range(3):
-        expected[6 * column : 6 * column + 6, column] = [0, 0, 0.5, 0.5, 1, 1]
-    np.testing.assert_allclose(beta, expected, atol=1e-6)
+    moved = [[value if name == own else 0.3 for own in NAMES[:3]] for name, value in expected]
+    np.testing.assert_allclose(beta, moved, atol=1e-6)
