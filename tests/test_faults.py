@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
@@ -80,6 +81,12 @@ def forked(work):
 
 
 # Kills
+
+
+def test_an_objective_that_cannot_be_pickled_is_refused_in_a_sentence(tmp_path):
+    lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"to another process, TypeError: cannot pickle .*lock.*n_jobs=1"):
+        quiet_run(experiment(lambda configuration, seed: lock.locked()), tmp_path, n_jobs=2)
 
 
 def test_killed_twenty_times_in_a_row_the_table_is_that_of_an_undisturbed_search(tmp_path):

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import multiprocessing.util
 import os
+import pickle
 import signal
 import threading
 import time
@@ -103,6 +104,8 @@ def in_processes(work: Callable, pieces: Iterable[Sequence[int]], n: int) -> Ite
     ------
     Lost
         If one of the processes is killed.
+    ValueError
+        If what is to be done cannot be pickled.
     """
     from joblib import Parallel, delayed
 
@@ -115,6 +118,12 @@ def in_processes(work: Callable, pieces: Iterable[Sequence[int]], n: int) -> Ite
             yield from parallel(delayed(work)(piece) for piece in pieces)
     except BrokenProcessPool:
         raise Lost("A process of the search died: killed, or out of memory.") from None
+    except pickle.PicklingError as error:
+        # The last line is the reason, the others are the other thread's traceback.
+        why = str(error.__cause__ or error).strip().strip('"').splitlines()[-1].strip()
+        raise ValueError(
+            f"The objective cannot go to another process, {why}; n_jobs=1 keeps it here."
+        ) from None
     except UnboundLocalError as error:  # loky's own, where no file can be opened to start a process
         raise (error.__context__ or error) from None
 
