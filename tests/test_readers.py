@@ -843,3 +843,9 @@ def test_anything_is_read_through_one_door(frame, tmp_path):
     assert readers.read(made, "height", direction="maximize").metrics == {"height": "maximize"}
     with pytest.raises(FileNotFoundError, match=f"There is no table of trials at {tmp_path}/none.csv"):
         readers.read(tmp_path / "none.csv")
+
+
+def test_text_that_no_file_can_hold_is_written_as_its_number():
+    frame = pd.DataFrame({"kind\ud800": ["a", "b\udc80"] * 9, "x": range(18), "loss": range(18)})
+    trials = readers.from_frame(frame, "loss", hyperparameters=["kind\\ud800", "x"])
+    assert trials.space["kind\\ud800"].choices == ("a", "b\\udc80")

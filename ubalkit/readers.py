@@ -119,11 +119,17 @@ def from_frame(
     >>> spaces.describe(trials.space).to_dict(), trials.metrics
     ({'rate': '[0.001, 0.1] log', 'depth': '[3, 5]'}, {'loss': 'minimize'})
     """
-    names, numbered = [*map(str, frame)], frame.index.name == "index"
-    table = frame.set_axis(names, axis=1).reset_index(drop=not numbered, allow_duplicates=True).astype(object)
+    names, numbered = [_written(str(name)) for name in frame], frame.index.name == "index"
+    table = frame.set_axis(names, axis=1).reset_index(drop=not numbered, allow_duplicates=True)
+    table = table.astype(object).map(_written)
     empty = table.map(lambda cell: str(cell).strip().lower()).isin(["", "nan", "na", "n/a", "<na>", "null"])
     table = table.mask(empty | table.isna(), math.nan)
     return Reader(table, space, hyperparameters, cells=True).trials(metric, direction, status)
+
+
+def _written(cell):
+    """A cell with its text as a file can hold it: half of a pair of surrogates as its number."""
+    return cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
 
 
 def from_csv(path: str | Path, metric: Names = "", **options) -> Trials:
