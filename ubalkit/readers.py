@@ -121,7 +121,8 @@ def from_frame(
     """
     names, numbered = [_written(str(name)) for name in frame], frame.index.name == "index"
     table = frame.set_axis(names, axis=1).reset_index(drop=not numbered, allow_duplicates=True)
-    table = table.astype(object).map(_written)
+    # Not by `map`, which makes numbers of one kind of them.
+    table = table.apply(lambda column: pd.Series([*map(_written, column)], column.index, object))
     empty = table.map(lambda cell: str(cell).strip().lower()).isin(["", "nan", "na", "n/a", "<na>", "null"])
     table = table.mask(empty | table.isna(), math.nan)
     return Reader(table, space, hyperparameters, cells=True).trials(metric, direction, status)
