@@ -162,5 +162,7 @@ def test_a_fig3_of_damaged_observations_is_noticed(recorded, refitted):
         quick[metric] = sizes | {"n_folds": 2, "n_members": 7}
     assert_same_fig3(fig3_curves(trials, **quick)[0], refitted[0], TOLERANCE)
     damaged = replace(trials, table=mixed_up(trials.table))
-    with pytest.raises(AssertionError, match=r"= .* instead of"):
+    # The lines differ, or the gate finds that there is nothing left to explain.
+    expected = (AssertionError, metamodel.UntrustworthyError)
+    with pytest.raises(expected, match=r"= .* instead of|nothing to explain"):
         assert_same_fig3(fig3_curves(damaged, **quick)[0], published, TOLERANCE)
