@@ -63,6 +63,14 @@ def test_a_relation_must_foretell_trials_left_out_not_fit_those_it_was_read_from
     assert rules.find(given.ensemble, replace(given.trials, table=luck)) == []
 
 
+def test_repetitions_of_a_configuration_are_no_further_evidence():
+    frame = explained("difference").trials.usable[[*"abc", "y"]].head(40)
+    trials = readers.from_frame(pd.concat([frame] * 4), "y", direction="maximize", space=UNIT)
+    ensemble = metamodel.fit(trials, n_members=5, n_folds=2, steps=300, weight_decays=[1e-3])
+    first = rules.find(ensemble, trials, least=1.0)[0]
+    assert str(first) == "a > b" and first.found["t"] <= 40**0.5
+
+
 def test_a_study_says_its_rules_in_report_page_and_figure():
     given = explained("difference")
     sentence = given.rules[0].sentence
@@ -104,8 +112,13 @@ def test_the_next_space_forbids_what_breaks_a_rule(space, pair, region):
 
 
 def test_what_no_clause_can_say_is_said_so():
-    with pytest.raises(ValueError, match=r"cannot forbid what breaks a \+ b > 1"):
-        Rule(UNIT, ("a", "b"), "sum", Line("sum"), pd.Series(dtype=float)).forbid(UNIT)
+    rule, smaller = functools.partial(Rule, UNIT, ("a", "b"), ""), spaces.reduced(UNIT, {}, {"a": (0.5, 0.9)})
+    corner = Corner((0.3, 0.5), (True, True))
+    for region, space in ((Line("sum"), UNIT), (corner, smaller), (corner, spaces.reduced(UNIT, {"a": 0.4}))):
+        with pytest.raises(ValueError, match=r"cannot forbid what breaks a .* draw, and keep"):
+            rule(region, pd.Series(dtype=float)).forbid(space)
+    compared = rule(Line("difference"), pd.Series(dtype=float)).forbid(smaller)
+    assert (drawn := spaces.sample(compared, 0, range(50)))["a"].gt(drawn["b"]).all()
 
 
 def test_probes_lie_on_both_sides_and_differ_in_the_two_alone():

@@ -109,12 +109,11 @@ class Line:
             return f"{joined} {'>' if self.within else '<'} {low}"
         return f"{'' if self.within else 'not '}{low} < {joined} < {high}"
 
-    def clauses(self, space: ConfigurationSpace, pair: Sequence[str]) -> list:
-        """What forbids the rest: ConfigSpace compares two hyperparameters, and knows no other line."""
-        a, b = (space[name] for name in pair)
+    def clauses(self, space: ConfigurationSpace, pair: Sequence[str], of: Sequence) -> list:
+        """What forbids the rest between the two of another space; ConfigSpace knows no line but this."""
         slope, low, _ = self._in_units(space, pair)
-        sides = (a, b) if self.within else (b, a)
-        return [ForbiddenLessThanRelation(*sides)] if self._compares(slope, low) and a.log == b.log else []
+        said = self._compares(slope, low) and space[pair[0]].log == space[pair[1]].log
+        return [ForbiddenLessThanRelation(*(of if self.within else reversed(of)))] if said else []
 
     def _compares(self, slope: float, low: float) -> bool:
         return self.high == np.inf and abs(slope + 1) < 0.005 and abs(low) < 1e-6
@@ -166,9 +165,11 @@ class Corner:
         ]
         return (" and " if self.within else " or ").join(parts)
 
-    def clauses(self, space: ConfigurationSpace, pair: Sequence[str]) -> list:
-        """What forbids the rest."""
-        ends = [*zip((space[name] for name in pair), self._values(space, pair), self.above)]
+    def clauses(self, space: ConfigurationSpace, pair: Sequence[str], of: Sequence) -> list:
+        """What forbids the rest between the two of another space; nothing can where a threshold lies outside of it."""
+        ends = [*zip(of, self._values(space, pair), self.above)]
+        if not all(hp.legal_value(value) for hp, value, _ in ends):
+            return []
         parts = [
             ForbiddenGreaterThanClause(hp, value)
             if above != self.within
@@ -235,7 +236,7 @@ class Rule:
         return [spaces.varied(self.space).index(name) for name in self.pair]
 
     def forbid(self, space: ConfigurationSpace) -> ConfigurationSpace:
-        """A copy of a space, of the same hyperparameters, that forbids what breaks the rule.
+        """A copy of a space, the one searched or a part of it, that forbids what breaks the rule.
 
         Raises
         ------
@@ -244,7 +245,9 @@ class Rule:
             tells which configurations drawn keep it.
         """
         smaller = spaces.reduced(space)
-        if not (clauses := self.region.clauses(smaller, self.pair)):
+        both = [smaller[name] for name in self.pair]
+        searched = all(map(spaces.is_number, both))
+        if not (clauses := self.region.clauses(self.space, self.pair, both) if searched else []):
             raise ValueError(f"ConfigSpace cannot forbid what breaks {self}: draw, and keep where it holds.")
         smaller.add(clauses)
         return smaller
@@ -348,7 +351,9 @@ def find(
     if not tried:
         return []
     both = np.array([_foretold(*one) for one in tried])
-    added = both.prod(1)
+    # Repetitions of a configuration count together.
+    configuration = np.unique(at.unit, axis=0, return_inverse=True)[1].ravel()
+    added = np.array([np.bincount(configuration, one) for one in both.prod(1)])
     scale = np.sqrt((added**2).sum(1)) + np.finfo(float).tiny
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (added.shape[1], n_shuffles))
     t, by_luck = added.sum(1) / scale, (added @ signs / scale[:, None]).max(0)
