@@ -166,7 +166,7 @@ class Corner:
         return (" and " if self.within else " or ").join(parts)
 
     def clauses(self, space: ConfigurationSpace, pair: Sequence[str], of: Sequence) -> list:
-        """What forbids the rest between the two of another space; nothing can where a threshold lies outside of it."""
+        """What forbids the rest between the two of another space; none if a threshold lies outside of it."""
         ends = [*zip(of, self._values(space, pair), self.above)]
         if not all(hp.legal_value(value) for hp, value, _ in ends):
             return []
