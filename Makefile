@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: reproduce test lint unit notebooks texts refresh slow benchmark lab docs doors clean
+.PHONY: reproduce test lint unit notebooks texts refresh slow benchmark board lab docs doors clean
 
 reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
 	$(BIN)/python -m ubalkit notebooks --publish $(if $(PROFILE),--profile $(PROFILE))
@@ -46,6 +46,11 @@ slow: $(READY)  ## the calibration of the intervals, minutes
 
 benchmark: $(READY)  ## speed, as ratios
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s -o addopts=""
+
+board: $(READY)  ## known functions by every method, where it was left off: two hours of a core in all
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/board.py
+	$(BIN)/python tests/benchmarks/board.py --publish
+	$(BIN)/python docs/texts.py
 
 lab: $(READY)  ## the notebooks, interactively
 	$(BIN)/jupyter lab notebooks
