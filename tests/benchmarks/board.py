@@ -246,9 +246,11 @@ def rows(cell: Cell, methods=METHODS) -> list[dict]:
 def plan() -> list[Cell]:
     """All cells, in the order in which a table that is not full says most."""
     both = ("random", "TPE")
-    cells = [(f, design, n, 0) for n in (50, 200, 500) for design in both for f in known.FIRST]
+    cells = [(f, design, n, 0) for n in (50, 200) for design in both for f in known.FIRST]
+    cells += [(f, "GP", 50, 0) for f in known.FIRST]
+    cells += [(f, design, 500, 0) for design in both for f in known.FIRST]
     cells += [(f, design, n, 0) for n in SIZES for design in both for f in known.FUNCTIONS]
-    cells += [(f, "GP", n, 0) for n in (50, 100) for f in known.FUNCTIONS]
+    cells += [(f, "GP", n, 0) for n in (50, 200) for f in known.FUNCTIONS]
     cells += [(f, design, n, 1) for n in SIZES[:3] for design in both for f in known.FUNCTIONS]
     return [Cell(*cell) for cell in dict.fromkeys(cells)]
 
@@ -271,12 +273,12 @@ def fill(table: Path, minutes: float) -> None:
 SLUGS = {name: name.lower().replace(" ", "_").replace("-", "_") for name in METHODS}
 
 
-def count(n: int) -> results.Result:
-    return results.Result(n, unit="units")
+def count(n: float) -> results.Result:
+    return results.Result(n, unit="units") if n == n else results.Result("–")
 
 
 def share(part: float) -> results.Result:
-    return results.Result(100 * part, unit="%")
+    return results.Result(100 * part, unit="%") if part == part else results.Result("–")
 
 
 def compared(table: pd.DataFrame, score: str = "error") -> pd.DataFrame:
@@ -286,28 +288,27 @@ def compared(table: pd.DataFrame, score: str = "error") -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> dict[str, results.Result]:
-    """The numbers of the page, by name."""
+    """The numbers of the page, by name; a dash where the table has no cells yet."""
     alone = table["function"].str.startswith("noise")
     errors, orders = compared(table), compared(table, "order")
     ours = table[table["method"] == "ubalkit"]
     found = {"functions": count(table["function"].nunique()), "cells": count(len(ours))}
-    for (design, n), block in errors.groupby(["design", "n"]):
-        for method, error in block.median().dropna().items():
-            found[f"{design.lower()}_{n}_{SLUGS[method]}"] = share(error)
-    for method, slug in SLUGS.items():
-        for design, block in orders[method].groupby("design"):
-            if block.notna().any():
-                found[f"{design.lower()}_order_{slug}"] = share(block.mean())
-        rows = table[table["method"] == method]
-        found[f"refused_{slug}"] = share(rows.loc[alone, "refused"].mean())
-        for score in ("held", "width"):
-            if rows[score].notna().any():
-                found[f"{score}_{slug}"] = share(rows[score].mean())
-    for (design, n), rows in ours[~alone].groupby(["design", "n"]):
-        key = f"{design.lower()}_{n}"
-        found |= {f"held_{key}": share(rows["held"].mean()), f"width_{key}": share(rows["width"].mean())}
-        found |= {f"answered_{key}": share(1 - rows["refused"].mean()), f"n_{key}": count(len(rows))}
-    found["held_least"] = share(ours[~alone].groupby(["design", "n"])["held"].mean().min())
+    all_sizes = pd.MultiIndex.from_product([DESIGNS, SIZES])
+    for (design, n), row in errors.groupby(["design", "n"]).median().reindex(all_sizes).iterrows():
+        found |= {f"{design.lower()}_{n}_{SLUGS[method]}": share(error) for method, error in row.items()}
+    for design, row in orders.groupby("design").mean().reindex(list(DESIGNS)).iterrows():
+        found |= {f"{design.lower()}_order_{SLUGS[method]}": share(order) for method, order in row.items()}
+    for method, row in table.groupby("method")[["held", "width"]].mean().dropna().iterrows():
+        found |= {f"{score}_{SLUGS[method]}": share(value) for score, value in row.items()}
+    refused = table[alone].groupby("method")["refused"].mean()
+    found |= {f"refused_{slug}": share(refused.get(method, np.nan)) for method, slug in SLUGS.items()}
+    cells = ours[~alone[ours.index]].assign(answered=1 - ours["refused"]).groupby(["design", "n"])
+    means = cells[["held", "width", "answered"]].mean().reindex(all_sizes)
+    for (design, n), row in means.iterrows():
+        found |= {f"{score}_{design.lower()}_{n}": share(value) for score, value in row.items()}
+    for (design, n), size in cells.size().reindex(all_sizes).items():
+        found[f"n_{design.lower()}_{n}"] = count(size)
+    found["held_least"] = share(means["held"].min())
     return found | _beside(table, errors)
 
 
@@ -316,7 +317,8 @@ def _beside(table: pd.DataFrame, errors: pd.DataFrame) -> dict[str, results.Resu
     found, widths = {}, compared(table, "width")["ubalkit"]
     d = errors.index.get_level_values("function").map(lambda name: len(known.FUNCTIONS[name].space))
     for design, block in errors.groupby("design"):
-        ours, reach = block["ubalkit"], (widths * d / 2).loc[block.index]
+        # Errors of several shares add as independent ones do.
+        ours, reach = block["ubalkit"], (widths * np.sqrt(d) / 2).loc[block.index]
         others = block.drop(columns=["ubalkit", "Deep SHAP"])
         gaussian = others["Gaussian process"].dropna()
         found[f"nearer_gp_{design.lower()}"] = share((gaussian < ours[gaussian.index]).mean())
@@ -325,8 +327,7 @@ def _beside(table: pd.DataFrame, errors: pd.DataFrame) -> dict[str, results.Resu
             key, best = f"{whom}_{design.lower()}", rest.min(axis=1)
             found[f"best_{key}"] = share((ours <= best).mean())
             found[f"near_{key}"] = share((ours - reach <= best).mean())
-            ratio = ours[large].median() / rest[large].median().min()
-            found |= {f"ratio_{key}": results.Result(ratio)} if large.any() else {}
+            found[f"ratio_{key}"] = share(ours[large].median() / rest[large].median().min())
     return found
 
 
@@ -337,7 +338,7 @@ def draw(table: pd.DataFrame):
     designs = [design for design in DESIGNS if design in errors.index.unique("design")]
     middle = errors.groupby(["design", "n"]).median()
     order = middle.loc["random"].mean().sort_values(ascending=False).index
-    figure, axes = plt.subplots(1, len(designs), figsize=(7.2, 3.3), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(designs), figsize=(7.2, 3.1), sharex=True, sharey=True, squeeze=False)
     shades = dict(zip(SIZES, figures.AMOUNT(np.linspace(0, 1, len(SIZES)))))
     for ax, design in zip(axes[0], designs):
         block = middle.loc[design][order]
@@ -346,10 +347,11 @@ def draw(table: pd.DataFrame):
             for n, error in block[method].items():
                 style = {"s": 14 + 9 * SIZES.index(n), "color": shades[n], "edgecolor": "white", "lw": 0.4}
                 ax.scatter(error, y, label=n, **style)
-        ax.set(title=f"{design} search", xscale="log", xlabel="median error of the shares")
+        title = "random search" if design == "random" else design
+        ax.set(title=title, xscale="log", xlabel="median error of the shares")
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xticks([0.05, 0.1, 0.2, 0.5, 1])
+        ax.set_xticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
         ax.set_yticks(range(len(order)), order)
     handles = dict(zip(*reversed(ax.get_legend_handles_labels())))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), title="trials")
@@ -358,9 +360,11 @@ def draw(table: pd.DataFrame):
 
 def publish(table: pd.DataFrame) -> None:
     """Write the page's numbers and its figure."""
+    numbers = files.data("results") / "board.csv"
+    numbers.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         results.save(summary(table), Path(folder), "board")
-        results.publish(Path(folder), files.data("results") / "board.csv")
+        results.publish(Path(folder), numbers)
     figures.save(draw(table), files.figures(), "board", close=True)
 
 
