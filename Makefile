@@ -47,7 +47,7 @@ slow: $(READY)  ## the calibration of the intervals, minutes
 benchmark: $(READY)  ## speed, as ratios
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s -o addopts=""
 
-board: $(READY)  ## known functions by every method, where it was left off: two hours of a core in all
+board: $(READY)  ## known functions by every method, where it was left off: hours of a core in all
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/board.py
 	$(BIN)/python tests/benchmarks/board.py --publish
 	$(BIN)/python docs/texts.py
