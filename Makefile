@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: reproduce test lint unit notebooks texts refresh slow benchmark triton lab docs doors clean
+.PHONY: reproduce test lint unit notebooks texts refresh slow benchmark board triton lab docs doors clean
 
 reproduce: $(READY)  ## the notebooks and figures of PROFILE; by default of the best recorded one
 	$(BIN)/python -m ubalkit notebooks --publish $(if $(PROFILE),--profile $(PROFILE))
@@ -51,6 +51,11 @@ benchmark: $(READY)  ## speed, as ratios; and what a device makes of its own
 # For the tests of the kernels for CUDA devices, on Linux. Torch for CUDA requires this version and brings it.
 triton: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check triton==3.7.1
+
+board: $(READY)  ## known functions by every method, where it was left off: hours of a core in all
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/board.py
+	$(BIN)/python tests/benchmarks/board.py --publish
+	$(BIN)/python docs/texts.py
 
 lab: $(READY)  ## the notebooks, interactively
 	$(BIN)/jupyter lab notebooks

@@ -25,7 +25,7 @@ LEVEL = 0.9
 CALIBRATION = 1.25
 
 #: The same where the configurations are no sample, so that nothing but the
-#: members tells how unsure a value is (`tests/benchmarks/samplers.py`).
+#: members tells how unsure a value is (`tests/benchmarks/board.py`).
 EVEN_CALIBRATION = 1.9
 
 
