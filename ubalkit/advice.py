@@ -460,10 +460,11 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
 def gaps(trials: Trials, n: int, seed: int = 0) -> pd.DataFrame:
     """Configurations to try next: those farthest from all trials, of twice as many that are spread evenly.
 
-    Importances are over the whole space, so that whatever is unsure about
-    them is settled where trials are missing. Rules that ask the meta-models
-    where they disagree, as active learning does (Settles, 2009; Cohn et al.,
-    1996), were tried and were not better: `tests/benchmarks/next_trials.py`.
+    Importances are over the whole space, so that what is unsure about them is
+    settled where trials are missing (Kennard and Stone, 1969, choose alike).
+    Rules that ask a meta-model what it is unsure of, as in active learning
+    (Cohn, Ghahramani and Jordan, 1996), narrow its intervals as much but come
+    no nearer to the truth: `tests/benchmarks/next_trials.py`.
 
     Parameters
     ----------

@@ -139,7 +139,7 @@ class Explanation:
         hint = _hint(self.trials.usable[self.ensemble.metric])
         sentences = [f"{self.trust}.", *([hint] if hint else []), spread, *(f"{one}." for one in self.order)]
         if len(self.order) > 1:
-            sentences.append("Trials where none is would settle more: explained.next(20) proposes some.")
+            sentences.append("More trials may tell them apart: explained.next(20) proposes some.")
         sentences += _withheld(table) + _advised(table) + self._at_ends() + self._together()
         sentences.append(f"{rec.lost} of the best {rec.n_best} trials lie outside the space proposed.")
         if not spaces.varied(rec.space):

@@ -25,6 +25,7 @@ from scipy.stats import multivariate_normal
 
 from ubalkit import advice, effects, files, metamodel, observations, uncertainty
 from ubalkit import space as spaces
+from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
 from ubalkit.paper import protocols, results, tpe
 
@@ -130,11 +131,9 @@ def polynomials(trials: Trials, seed: int, n_members: int = 10) -> Seen:
     def sizes(weights):
         return np.abs((weights[:, None] * shares) @ points.T).mean(2)
 
-    found = sizes(draws)
+    found, value = sizes(draws), sizes(y.std() * mean[None])[0]
     width = np.ptp(uncertainty.bounds(found), axis=0).mean()
-    return Seen(
-        lambda u: draws @ _basis(u)[0].T, found, sizes(y.std() * mean[None])[0], width, noise * y.var()
-    )
+    return Seen(lambda u: draws @ _basis(u)[0].T, found, value, found, width, noise * y.var())
 
 
 MODELS = {"networks": networks, "polynomials": polynomials}
@@ -230,26 +229,37 @@ def digits(name: str, seed: int):
     return protocol.space, metrics, first, tried, expected
 
 
+@functools.cache
+def by_tpe(name: str, seed: int, n: int) -> pd.DataFrame:
+    """The trials of a study of Optuna's TPE, in their order."""
+    space, metrics, _, tried, _ = (digits if name == "digits" else function)(name, seed)
+
+    def objective(at, seed):
+        return tried(pd.DataFrame([at]), np.random.default_rng(seed))["y"].item()
+
+    searched = Experiment(name, objective, space, metrics, seed=seed)
+    searched = replace(protocols.get("digits").protocol, seed=seed) if name == "digits" else searched
+    return tpe.run(searched, next(iter(metrics)), n_trials=n, n_studies=1).table[[*space, *metrics, "status"]]
+
+
 def followed(model: str, name: str, seed: int, rule: str):
     """The rows of one rule on one problem, which all rules begin with the same trials."""
+    name, _, crowded = name.partition(" after ")
     space, metrics, table, tried, expected = (digits if name == "digits" else function)(name, seed)
-    last, rng = (
-        240 if name == "digits" else 180 if rule == "random" else 120,
-        np.random.default_rng([seed, 1]),
-    )
-    if rule == "TPE":
-        protocol = replace(protocols.get("digits").protocol, seed=seed)
-        searched = tpe.run(protocol, METRIC, n_trials=last, n_studies=1).table
+    last = 240 if name == "digits" else 180 if rule == "random" else 120
+    rng = np.random.default_rng([seed, 1])
+    table = by_tpe(name, seed, 120).head(START) if crowded else table
     for n in range(START, last + 1, START):
         if rule == "TPE":
-            table = searched.head(n)
+            table = by_tpe(name, seed, last).head(n)
         elif n > START:
             given = Trials(table, space, metrics)
             new = tried(RULES[rule](given, START, 100 * seed + n, model), rng)
             table = pd.concat([table, new], ignore_index=True)
         if rule in ("random", "TPE") or n > START:  # what all begin with is looked at once
             found = measured(Trials(table, space, metrics), seed, model, expected)
-            yield {"model": model, "problem": name, "seed": seed, "rule": rule, "n": n, **found}
+            problem = f"{name} after {crowded}" if crowded else name
+            yield {"model": model, "problem": problem, "seed": seed, "rule": rule, "n": n, **found}
 
 
 def publish(path: Path) -> None:
@@ -257,7 +267,8 @@ def publish(path: Path) -> None:
     table, found = pd.read_csv(path), {}
     networks = table[table["problem"] == "digits"].drop(columns=["model", "problem"])
     networks.to_csv(files.data("digits") / "next.csv", index=False)
-    for model, rows in table[table["problem"] != "digits"].groupby("model"):
+    after = table["problem"].str.contains(" after ").map({False: "", True: "_after_tpe"})
+    for model, rows in table[table["problem"] != "digits"].groupby(table["model"] + after):
         rows = np.log(rows.set_index(["rule", "n", "problem", "seed"])[["error", "gap"]].sort_index())
         begun, by_random = rows.loc["random", START], rows.loc["random", 120]
         found[f"{model}_n"] = results.Result(len(begun), unit="units")
@@ -267,6 +278,12 @@ def publish(path: Path) -> None:
                 numbers = uncertainty.bootstrap(lambda x: x.mean(-1), values.to_numpy())
                 name = f"{model}_{rule}_{n}_{measure}"
                 found[name] = results.Result(*(100 * np.exp(numbers)), unit="%")
+        # How many random trials leave as much: of 60 to 120 more the logarithm falls evenly.
+        both = rows.loc["next", 120] - by_random, rows.loc["random", 180] - by_random
+        for measure in rows:
+            pairs = pd.concat([part[measure] for part in both], axis=1).dropna().to_numpy().T
+            worth = uncertainty.bootstrap(lambda a, b: START * (1 + a.mean(-1) / b.mean(-1)), *pairs)
+            found[f"{model}_worth_{measure}"] = results.Result(*worth, unit="trials")
     found["digits_n"] = results.Result(networks["seed"].nunique(), unit="units")
     for (rule, n), rows in networks.groupby(["rule", "n"]):
         for measure in ("best", "error", "width"):
@@ -276,10 +293,14 @@ def publish(path: Path) -> None:
         results.publish(Path(folder), files.data("results") / "next_trials.csv")
 
 
+#: Functions whose first trials are random; the same after 60 of TPE, which crowd; and networks.
+PROBLEMS = [*FUNCTIONS, *(f"{name} after TPE" for name in FUNCTIONS), "digits"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=[*MODELS])
-    parser.add_argument("--problems", nargs="*", default=[*FUNCTIONS, "digits"])
+    parser.add_argument("--problems", nargs="*", default=PROBLEMS)
     parser.add_argument("--rules", nargs="*", default=[*RULES, "TPE"])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--table", type=Path, default=TABLE)
@@ -296,7 +317,7 @@ def main():
     for model, seed, name, rule in wanted:
         key = {"model": model, "problem": name, "seed": seed, "rule": rule}
         known = len(done) and (done[[*key]] == [*key.values()]).all(axis=1).any()
-        if not known and (name == "digits" or rule != "TPE"):
+        if not known and (rule != "TPE" or name not in FUNCTIONS):
             done = pd.concat([done, pd.DataFrame(followed(model, name, seed, rule))])
             done.to_csv(given.table, index=False, float_format="%.4g")
 
