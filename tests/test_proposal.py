@@ -17,12 +17,12 @@ ONE = {"n_members": 3, "n_folds": 2, "steps": 100, "weight_decays": [1e-3]}
 def searched():
     """Trials of a space with all that one can have, crowded at small rates."""
     space = ConfigurationSpace({"kind": ["sgd", "adam", "none"], "rate": (1e-4, 1.0), "units": (1, 64)})
-    drop = Float("drop", 0.05, 0.95, meta={"step": 0.3, "origin": 0.05})
+    drop = Float("drop", 0.1, 0.8, meta={"step": 0.1, "origin": 0.1})
     space.add([drop, Float("momentum", 0, 1)])
     space.add(EqualsCondition(space["momentum"], space["kind"], "sgd"))
-    space.add([ForbiddenEqualsClause(space["kind"], "none"), ForbiddenEqualsClause(space["drop"], 0.65)])
+    space.add([ForbiddenEqualsClause(space["kind"], "none"), ForbiddenEqualsClause(space["drop"], 0.5)])
     table = spaces.sample(space, 0, range(60))
-    table["drop"] = np.tile([0.05, 0.35, 0.95], 20)
+    table["drop"] = np.tile([0.1, 0.3, 0.7], 20)
     table["rate"] = table["rate"].clip(upper=0.3)
     score = np.log(table["units"]) + table["drop"] + table["rate"]
     return trials(table.assign(score=score), space, score="maximize")
@@ -34,7 +34,7 @@ def test_they_can_be_tried_and_no_two_are_the_same(searched):
     assert list(found) == spaces.names(searched.space)
     assert set(found["kind"]) == {"sgd", "adam"}
     assert (found["momentum"].notna() == (found["kind"] == "sgd")).all()
-    assert set(found["drop"]) == {0.05, 0.35, 0.95}
+    assert set(found["drop"]) == {0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8}
     assert spaces.legal(searched.space, spaces.to_unit(searched.space, found)).all()
 
 
