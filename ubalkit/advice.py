@@ -1,4 +1,4 @@
-"""From an attribution to a smaller search space: what to freeze, and where to search.
+"""From an attribution to a smaller search space: what to freeze, where to search, and what to try next.
 
 This is the last step of the paper (end of Section 4): leave out the
 hyperparameters whose importance is low throughout their range, and keep of the
@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import IntegerHyperparameter
+from scipy.spatial import KDTree
 
 from ubalkit import effects, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Ensemble
+from ubalkit.observations import Trials
 from ubalkit.shapley import LEAST_SUPPORT, Attribution
 
 #: Importance is low if the peak of the running mean |SHAP| stays below this
@@ -453,3 +455,56 @@ def reasons(attribution: Attribution, recommendation: Recommendation, *, n_reaso
     columns = ["range", "partner", "outside", "value", "partner_value", "own", "interaction"]
     frame = pd.DataFrame(rows, columns=columns).set_index(["range", "partner"])
     return frame.sort_values("interaction", ascending=not ensemble.maximize).head(n_reasons)
+
+
+def gaps(trials: Trials, n: int, seed: int = 0) -> pd.DataFrame:
+    """Configurations to try next: those farthest from all trials, of twice as many that are spread evenly.
+
+    Importances are over the whole space, so that what is unsure about them is
+    settled where trials are missing (Kennard and Stone, 1969, choose alike).
+    Rules that ask a meta-model what it is unsure of, as in active learning
+    (Cohn, Ghahramani and Jordan, 1996), narrow its intervals as much but come
+    no nearer to the truth: `tests/benchmarks/next_trials.py`.
+
+    Parameters
+    ----------
+    trials : Trials
+        What has been tried; failed ones count.
+    n : int
+        How many configurations, at least 1.
+    seed : int
+        What scrambles the even spread. Another one gives other configurations.
+
+    Returns
+    -------
+    DataFrame
+        A row for each configuration, the farthest first, a column for each
+        hyperparameter, missing where conditions switch it off. All are legal
+        and on their steps, no two are the same: where the space has fewer
+        than `n`, there are fewer.
+
+    Raises
+    ------
+    ValueError
+        If the forbidden clauses of the space leave next to nothing.
+
+    Examples
+    --------
+    >>> from ubalkit import readers
+    >>> frame = pd.DataFrame({"x": [0.0, 0.1, 0.2, 0.3], "score": [1, 2, 3, 4]})
+    >>> trials = readers.from_frame(frame, "score", space={"x": (0, 1)})
+    >>> bool((gaps(trials, 2)["x"] > 0.5).all())
+    True
+    """
+    space, unit = trials.space, spaces.spread(trials.space, 2 * n, seed)
+    steps = {name: space[name] for name in spaces.varied(space) if "step" in (space[name].meta or {})}
+    for name, hp in steps.items():
+        j = spaces.varied(space).index(name)
+        values = spaces.values(space, name, unit[:, j])
+        unit[:, j] = spaces.coordinate(hp, [readable(value, hp) for value in values])
+    unit = np.unique(unit[spaces.legal(space, unit)], axis=0)
+    nearest = KDTree(spaces.to_unit(space, trials.table)).query(unit)[0]
+    table = spaces.from_unit(space, unit[np.argsort(-nearest, kind="stable")[:n]])
+    for name, hp in steps.items():  # without the last digits that coordinates lose
+        table[name] = [value if pd.isna(value) else readable(value, hp) for value in table[name]]
+    return table

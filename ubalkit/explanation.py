@@ -144,6 +144,8 @@ class Explanation:
             )
         hint = _hint(self.trials.usable[self.ensemble.metric])
         sentences = [f"{self.trust}.", *([hint] if hint else []), spread, *(f"{one}." for one in self.order)]
+        if len(self.order) > 1:
+            sentences.append("More trials may tell them apart: explained.next(20) proposes some.")
         sentences += _withheld(table) + _advised(table) + self._at_ends() + self._together()
         sentences += [rule.sentence for rule in self.rules]
         sentences.append(f"{rec.lost} of the best {rec.n_best} trials lie outside the space proposed.")
@@ -178,6 +180,10 @@ class Explanation:
             f"{name} {what.split(':')[0]}: what one does may be the other's."
             for name, what in follows.items()
         ]
+
+    def next(self, n: int, seed: int = 0) -> pd.DataFrame:
+        """Configurations of the space searched to try next, where trials are missing; see `advice.gaps`."""
+        return advice.gaps(self.trials, n, seed)
 
     def methods(self, *, seed: int = 0) -> pd.DataFrame:
         """Shares of importance by every method, ours first.
@@ -218,8 +224,8 @@ class Explanation:
         folder : Path or str
             Where to: the report goes to ``report.html``, the importances to
             ``importance.csv``, the space to search next, as ConfigSpace reads
-            it, to ``space.json``, and both figures to the folder ``figures`` in
-            it.
+            it, to ``space.json``, twenty configurations to try next to
+            ``next.csv``, and both figures to the folder ``figures`` in it.
         made : str
             The command or the call that made it, shown in the report.
 
@@ -234,6 +240,7 @@ class Explanation:
         self.table.to_csv(folder / "importance.csv")
         text = json.dumps(spaces.plain(self.space), indent=1, default=str)
         (folder / "space.json").write_text(text + "\n", encoding="utf-8")
+        self.next(20).to_csv(folder / "next.csv", index=False)
         figures.save(self.figure(), drawn, "fig3", close=True)
         figures.save(self.explained(), drawn, "explained", close=True)
         return folder

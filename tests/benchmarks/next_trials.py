@@ -1,0 +1,333 @@
+"""Which trials next? Rules that propose a second batch of trials, against as many random ones.
+
+``python tests/benchmarks/next_trials.py`` begins with 60 trials, random ones or TPE's, of six known
+functions and of networks trained on digits, lets each rule add more, and looks at how sure and how right
+the importances are then, by the package's ensembles and by a meta-model whose uncertainty is exact. What
+its table holds is not computed again; all of it is about an hour of one core. With ``--publish`` it writes
+what the documentation quotes, and trains nothing.
+"""
+
+import argparse
+import functools
+import itertools
+import math
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from ConfigSpace import ConfigurationSpace
+from scipy.stats import multivariate_normal
+
+from ubalkit import advice, effects, files, metamodel, observations, uncertainty
+from ubalkit import space as spaces
+from ubalkit.experiment import Experiment
+from ubalkit.observations import Trials
+from ubalkit.paper import protocols, results, tpe
+
+TABLE = files.home() / "tests" / "benchmarks" / "next_trials.csv"
+START, METRIC = 60, "test_accuracy"
+#: One architecture and less work than `explain`: what is compared is trials, by the same means.
+FIT = {"architectures": [(2, 32)], "weight_decays": [3e-3], "n_folds": 2, "steps": 400}
+
+
+def _rise(z):
+    return 1 / (1 + np.exp(-12 * z))
+
+
+#: Functions of points of the unit cube, (n, d), with neighbours in the order that are hard to tell apart.
+FUNCTIONS = {
+    "sum": (5, lambda u: u @ [1, 0.9, 0.5, 0.45, 0]),
+    "waves": (4, lambda u: np.sin(2 * np.pi * u[:, :3]) @ [0.5, 0.45, 0.2] + u[:, 3] / 2),
+    "bowls": (6, lambda u: -4 * (u - 0.7) ** 2 @ [1, 0.8, 0.7, 0.3, 0.2, 0]),
+    "hill": (4, lambda u: np.exp(-((u[:, :3] - [0.7, 0.3, 0.5]) ** 2) @ [6, 3, 1.5])),
+    "products": (6, lambda u: u[:, 0] * u[:, 1] + u[:, 2] * (1 - u[:, 3]) + 0.3 * u[:, 4]),
+    "rule": (7, lambda u: _rise(u[:, 0] - u[:, 1]) * _rise(u[:, 2] - u[:, 3]) + u[:, 4:6] @ [0.3, 0.1]),
+}
+
+
+@functools.cache
+def truth(name: str, n: int = 256) -> np.ndarray:
+    """Mean absolute SHAP value of each hyperparameter of a function, over the space."""
+    d, f = FUNCTIONS[name]
+    x, b = spaces.sobol(d, n, 0), spaces.sobol(d, n, 1)
+    sets = [*itertools.product([False, True], repeat=d)]
+    game = {held: f(np.where(held, x[:, None], b).reshape(-1, d)).reshape(n, n).mean(1) for held in sets}
+    values = np.zeros((n, d))
+    for held, i in itertools.product(sets, range(d)):
+        if held[i]:
+            without, k = (*held[:i], False, *held[i + 1 :]), sum(held) - 1
+            share = math.factorial(k) * math.factorial(d - k - 1) / math.factorial(d)
+            values[:, i] += share * (game[held] - game[without])
+    return np.abs(values).mean(0)
+
+
+class Seen(NamedTuple):
+    """What a meta-model says after some trials.
+
+    `predict` gives the draws' predictions, (n_draws, n), of unit-cube points; `sizes` are their importances,
+    (n_draws, d), `value` is that of all together, `replicates` and `width` say how unsure it is, and
+    `noise` is the variance that is left.
+    """
+
+    predict: Callable
+    sizes: np.ndarray
+    value: np.ndarray
+    replicates: np.ndarray
+    width: float
+    noise: float
+
+
+def networks(trials: Trials, seed: int, n_members: int = 10) -> Seen:
+    """The package's own: an ensemble, and SHAP values at points spread evenly."""
+    ensemble = metamodel.fit(trials, n_members=n_members, seed=seed, **FIT)
+    shap = effects.decompose(ensemble, n_points=128, n_background=16, seed=seed).shap()
+    found, sizes = shap.importance_estimate(), np.abs(shap.member_values).mean(1)
+    noise = np.nanmean((ensemble.held_out - trials.usable[trials.metric]) ** 2)
+    return Seen(
+        ensemble.predict_unit, sizes, found.value, found.replicates, (found.high - found.low).mean(), noise
+    )
+
+
+def _basis(unit: np.ndarray):
+    """Orthonormal polynomials of one and of two hyperparameters, (n, k), whose each is, and prior variances.
+
+    The powers of one go to 4, of two to 2 each; their variance falls with the cube of what they bend.
+    """
+    powers = [
+        np.polynomial.legendre.legval(2 * unit - 1, np.eye(5)[k]) * (2 * k + 1) ** 0.5 for k in (1, 2, 3, 4)
+    ]
+    d = unit.shape[1]
+    own = [((i,), powers[k][:, i], (k + 1) ** -3) for i in range(d) for k in range(4)]
+    pairs = [
+        ((i, j), powers[k][:, i] * powers[m][:, j], 0.3 * ((k + 1) * (m + 1)) ** -3)
+        for i, j in itertools.combinations(range(d), 2)
+        for k, m in itertools.product(range(2), repeat=2)
+    ]
+    whose, columns, variances = zip(((), np.ones(len(unit)), 10), *own, *pairs)
+    shares = np.array([[(i in w) / max(len(w), 1) for w in whose] for i in range(d)])
+    return np.stack(columns, 1), shares, np.array(variances)
+
+
+def polynomials(trials: Trials, seed: int, n_members: int = 10) -> Seen:
+    """Bayesian regression on polynomials, whose draws are exact and cost nothing; always 200 of them."""
+    unit, y = metamodel.observed(trials, trials.metric)
+    x, _, variances = _basis(unit)
+    scaled = (y - y.mean()) / y.std()
+
+    def evidence(noise):
+        return multivariate_normal.logpdf(scaled, cov=x * variances @ x.T + noise * np.eye(len(y)))
+
+    noise = max((0.003, 0.01, 0.03, 0.1, 0.3), key=evidence)
+    covariance = np.linalg.inv(x.T @ x / noise + np.diag(1 / variances))
+    mean = covariance @ x.T @ scaled / noise
+    draws = y.std() * np.random.default_rng(seed).multivariate_normal(mean, covariance, 200)
+    points, shares, _ = _basis(spaces.sobol(unit.shape[1], 256, 9))
+
+    def sizes(weights):
+        return np.abs((weights[:, None] * shares) @ points.T).mean(2)
+
+    found, value = sizes(draws), sizes(y.std() * mean[None])[0]
+    width = np.ptp(uncertainty.bounds(found), axis=0).mean()
+    return Seen(lambda u: draws @ _basis(u)[0].T, found, value, found, width, noise * y.var())
+
+
+MODELS = {"networks": networks, "polynomials": polynomials}
+
+
+def random(trials, n, seed, model):
+    """The next of a random search."""
+    return spaces.sample(trials.space, 1000 + seed, range(n))
+
+
+def even(trials, n, seed, model):
+    """Spread evenly, wherever trials lie."""
+    return spaces.from_unit(trials.space, spaces.spread(trials.space, n, 1000 + seed))
+
+
+def missing(trials, n, seed, model):
+    """Where trials are missing: what `explained.next` does."""
+    return advice.gaps(trials, n, 1000 + seed)
+
+
+def disagreement(trials, n, seed, model, n_members=10, wanted_of=None):
+    """Where draws disagree most, or about what is wanted, given the points chosen before.
+
+    With the draws as a Gaussian, a trial at x with noise s² takes
+    Cov(T, f(x))² / (Var f(x) + s²) off the variance of a quantity T. After each
+    choice the draws are moved as a Kalman filter's are (Whitaker and Hamill, 2002).
+    """
+    seen = MODELS[model](trials, 2000 + seed, n_members)
+    pool = spaces.spread(trials.space, 1024, 1000 + seed)
+    f = seen.predict(pool)
+    wanted, chosen = wanted_of(seen.sizes) if wanted_of else f, []
+    wanted, f = wanted - wanted.mean(0), f - f.mean(0)
+    for _ in range(n):
+        variance = f.var(0) + seen.noise
+        gain = ((wanted.T @ f / len(f)) ** 2).sum(0) / variance if wanted_of else variance
+        gain[chosen] = -1
+        chosen.append(best := int(gain.argmax()))
+        part = f[:, [best]] / (1 + (seen.noise / variance[best]) ** 0.5) / variance[best]
+        wanted, f = (values - part * (f[:, best] @ values / len(f)) for values in (wanted, f))
+    return spaces.from_unit(trials.space, pool[chosen])
+
+
+def ties(trials, n, seed, model):
+    """What narrows the differences of neighbours in the order most, by fifty members."""
+
+    def differences(sizes):
+        gaps = np.diff(sizes[:, np.argsort(sizes.mean(0))])
+        return gaps / gaps.std(0)
+
+    return disagreement(trials, n, seed, model, n_members=50, wanted_of=differences)
+
+
+RULES = {"random": random, "next": missing, "even": even, "disagreement": disagreement, "ties": ties}
+
+
+def measured(trials: Trials, seed: int, model: str, expected: np.ndarray) -> dict:
+    """How sure and how right importances are, in shares of the sum of the true ones."""
+    seen, whole = MODELS[model](trials, seed), expected.sum()
+    gaps = np.diff(seen.replicates[:, np.argsort(seen.value)])
+    return {
+        "error": np.abs(seen.value - expected).sum() / whole,
+        "width": seen.width / whole,
+        "gap": gaps.std(0).mean() / whole,
+        "best": trials.usable[trials.metric].max(),
+    }
+
+
+@functools.cache
+def function(name: str, seed: int):
+    """The space, the first trials, how others are tried, and the true importances of a known function."""
+    d, f = FUNCTIONS[name]
+    space = ConfigurationSpace({f"h{j}": (0.0, 1.0) for j in range(d)})
+    noise = 0.2 * f(spaces.sobol(d, 512)).std()
+
+    def tried(table, rng):
+        return table.assign(y=f(table.to_numpy(float)) + noise * rng.normal(size=len(table)), status="ok")
+
+    first = tried(spaces.sample(space, seed, range(START)), np.random.default_rng([seed, 0]))
+    return space, {"y": "maximize"}, first, tried, truth(name)
+
+
+@functools.cache
+def digits(name: str, seed: int):
+    """The same of networks; what a thousand of them say stands for the truth."""
+    protocol = protocols.get("digits").protocol
+    recorded = observations.read(files.data("digits") / "observations.csv", protocol)
+
+    def tried(table, rng):
+        return protocol.again(table, [int(s) for s in rng.integers(2**32, size=len(table))])
+
+    first, metrics = recorded.table.iloc[240 * seed :][:START], {METRIC: "maximize"}
+    expected = networks(Trials(recorded.table, protocol.space, metrics), seed=0).value
+    return protocol.space, metrics, first, tried, expected
+
+
+@functools.cache
+def by_tpe(name: str, seed: int, n: int) -> pd.DataFrame:
+    """The trials of a study of Optuna's TPE, in their order."""
+    space, metrics, _, tried, _ = (digits if name == "digits" else function)(name, seed)
+
+    def objective(at, seed):
+        return tried(pd.DataFrame([at]), np.random.default_rng(seed))["y"].item()
+
+    searched = Experiment(name, objective, space, metrics, seed=seed)
+    searched = replace(protocols.get("digits").protocol, seed=seed) if name == "digits" else searched
+    return tpe.run(searched, next(iter(metrics)), n_trials=n, n_studies=1).table[[*space, *metrics, "status"]]
+
+
+def followed(model: str, name: str, seed: int, rule: str):
+    """The rows of one rule on one problem, which all rules begin with the same trials."""
+    name, _, crowded = name.partition(" after ")
+    space, metrics, table, tried, expected = (digits if name == "digits" else function)(name, seed)
+    last = 240 if name == "digits" else 180 if rule == "random" else 120
+    rng = np.random.default_rng([seed, 1])
+    table = by_tpe(name, seed, 120).head(START) if crowded else table
+    for n in range(START, last + 1, START):
+        if rule == "TPE":
+            table = by_tpe(name, seed, last).head(n)
+        elif n > START:
+            given = Trials(table, space, metrics)
+            new = tried(RULES[rule](given, START, 100 * seed + n, model), rng)
+            table = pd.concat([table, new], ignore_index=True)
+        if rule in ("random", "TPE") or n > START:  # what all begin with is looked at once
+            found = measured(Trials(table, space, metrics), seed, model, expected)
+            problem = f"{name} after {crowded}" if crowded else name
+            yield {"model": model, "problem": problem, "seed": seed, "rule": rule, "n": n, **found}
+
+
+def publish(path: Path) -> None:
+    """Write what the documentation quotes and what notebook 4 shows."""
+    table, found = pd.read_csv(path), {}
+    networks = table[table["problem"] == "digits"].drop(columns=["model", "problem"])
+    networks.to_csv(files.data("digits") / "next.csv", index=False)
+    after = table["problem"].str.contains(" after ").map({False: "", True: "_after_tpe"})
+    for model, rows in table[table["problem"] != "digits"].groupby(table["model"] + after):
+        rows = np.log(rows.set_index(["rule", "n", "problem", "seed"])[["error", "gap"]].sort_index())
+        begun, by_random = rows.loc["random", START], rows.loc["random", 120]
+        found[f"{model}_n"] = results.Result(len(begun), unit="units")
+        for (rule, n), here in rows.groupby(level=["rule", "n"]):
+            ratios = (here.droplevel(["rule", "n"]) - by_random).dropna()
+            for measure, values in ratios.items():
+                numbers = uncertainty.bootstrap(lambda x: x.mean(-1), values.to_numpy())
+                name = f"{model}_{rule}_{n}_{measure}"
+                found[name] = results.Result(*(100 * np.exp(numbers)), unit="%")
+        # How many random trials leave as much: of 60 to 120 more the logarithm falls evenly.
+        both = rows.loc["next", 120] - by_random, rows.loc["random", 180] - by_random
+        for measure in rows:
+            pairs = pd.concat([part[measure] for part in both], axis=1).dropna().to_numpy().T
+            worth = uncertainty.bootstrap(lambda a, b: START * (1 + a.mean(-1) / b.mean(-1)), *pairs)
+            found[f"{model}_worth_{measure}"] = results.Result(*worth, unit="trials")
+    found["digits_n"] = results.Result(networks["seed"].nunique(), unit="units")
+    for (rule, n), rows in networks.groupby(["rule", "n"]):
+        for measure in ("best", "error", "width"):
+            found[f"digits_{rule}_{n}_{measure}"] = results.Result(rows[measure].mean())
+    with tempfile.TemporaryDirectory() as folder:
+        results.save(found, Path(folder), "next_trials")
+        results.publish(Path(folder), files.data("results") / "next_trials.csv")
+
+
+#: Functions whose first trials are random; the same after 60 of TPE, which crowd; and networks.
+PROBLEMS = [*FUNCTIONS, *(f"{name} after TPE" for name in FUNCTIONS), "digits"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=[*MODELS])
+    parser.add_argument("--problems", nargs="*", default=PROBLEMS)
+    parser.add_argument("--rules", nargs="*", default=[*RULES, "TPE"])
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument(
+        "--publish", action="store_true", help="write the numbers of the table, train nothing"
+    )
+    given = parser.parse_args()
+    if given.publish:
+        return publish(given.table)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    done = pd.read_csv(given.table) if given.table.is_file() else pd.DataFrame()
+    wanted = itertools.product(given.models, range(given.seeds), given.problems, given.rules)
+    for model, seed, name, rule in wanted:
+        key = {"model": model, "problem": name, "seed": seed, "rule": rule}
+        known = len(done) and (done[[*key]] == [*key.values()]).all(axis=1).any()
+        # TPE goes on where it began, and networks are explained by networks.
+        if known or (rule == "TPE" and name in FUNCTIONS) or (name == "digits" and model != "networks"):
+            continue
+        try:
+            rows = [*followed(model, name, seed, rule)]
+        except metamodel.UntrustworthyError:
+            rows = [key]
+        done = pd.concat([done, pd.DataFrame(rows)])
+        done.to_csv(given.table, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
