@@ -461,8 +461,7 @@ def surfaces(dec: effects.Decomposition, *, n_pairs: int = 3, rules: Sequence[Ru
         if rule := ruled.get((x, y)):
             holds = rule.region.holds(*np.meshgrid(fine := np.linspace(0, 1, 400), fine))
             ax.contour(fine, fine, holds, [0.5], colors="black", linewidths=2)
-            words = rule.region.words(rule.space, rule.pair, [symbol(x), symbol(y)])
-            title = f"{words}\n{title}"
+            title = rule.region.words(rule.space, rule.pair, [symbol(x), symbol(y)]) + f"\n{title}"
         ax.set_title(title, fontsize=8.5)
         ax.set_aspect("equal")
         ax.grid(visible=False)

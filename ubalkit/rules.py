@@ -39,7 +39,7 @@ from ConfigSpace.hyperparameters import IntegerHyperparameter
 from ubalkit import space as spaces
 from ubalkit import uncertainty
 from ubalkit.advice import readable
-from ubalkit.effects import Decomposition, decompose
+from ubalkit.effects import Decomposition, affordable, decompose
 from ubalkit.metamodel import Ensemble
 from ubalkit.observations import Trials
 
@@ -49,8 +49,8 @@ SURPRISE = 0.05
 # Knots of a curve g, places for a boundary, and thresholds of a corner.
 _KNOTS, _CUTS, _THRESHOLDS = np.linspace(0, 1, 16), np.linspace(0, 1, 21)[1:-1], np.arange(1, 10) / 10
 _HALF = (0.5, 0.5)
-# Points or trials below which nothing is said of a pair, and trials that are looked at.
-_LEAST, _MOST = 30, 2048
+# Pairs that are looked at, and points or trials below which nothing is said of one.
+_PAIRS, _LEAST = 64, 30
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ class Rule:
 def find(
     ensemble: Ensemble, trials: Trials, *, least: float = SURPRISE, n_shuffles: int = 999, seed: int = 0
 ) -> list[Rule]:
-    """Look for rules between any two hyperparameters that are numbers.
+    """Look for rules between two hyperparameters that are numbers, among the 64 pairs that interact most.
 
     Parameters
     ----------
@@ -344,10 +344,12 @@ def find(
     """
     space, rows = ensemble.space, trials.usable
     whole = decompose(ensemble, order=2, seed=seed)
-    at = decompose(ensemble, rows.sample(min(len(rows), _MOST), random_state=seed), order=2, seed=seed)
-    names = [name for name in whole.names if spaces.is_number(space[name])]
-    pairs = [_Pair(whole, at, trials, names) for names in itertools.combinations(names, 2)]
-    tried = [(pair, *form) for pair in pairs if pair.enough for form in _forms(space, pair.names)]
+    n = min(len(rows), 2 * affordable(len(whole.names), 2))
+    at = decompose(ensemble, rows.sample(n, random_state=seed), order=2, seed=seed)
+    numbers = [name for name in whole.names if spaces.is_number(space[name])]
+    pairs = sorted(itertools.combinations(numbers, 2), key=lambda pair: -whole.components[pair].var())
+    looked_at = [_Pair(whole, at, trials, names) for names in pairs[:_PAIRS]]
+    tried = [(pair, *form) for pair in looked_at if pair.enough for form in _forms(space, pair.names)]
     if not tried:
         return []
     both = np.array([_foretold(*one) for one in tried])
@@ -402,7 +404,7 @@ def _forms(space: ConfigurationSpace, pair: tuple[str, str]) -> list[tuple[str, 
         share = round(lengths[0] / sum(lengths), 3)
         # A range of less than a ninth of the other hardly counts.
         weights |= {(share, 1 - share)} if 0.1 < share < 0.9 else set()
-    lines = [(form, by) for form in ("difference", "sum") for by in sorted(weights)]
+    lines = itertools.product(("difference", "sum"), sorted(weights))
     return [*lines, ("extreme", _HALF), ("corner", _HALF)]
 
 
@@ -455,8 +457,7 @@ def _foretold(pair: _Pair, form: str, by) -> np.ndarray:
     plain, plain_there = (_plain(*of) for of in (pair.at_points, pair.at_trials))
     product = np.linalg.lstsq(plain, here)[0]
     here, there = here - plain @ product, there - plain_there @ product
-    both = np.zeros((len(pair.beyond), 2))
-    both[:, 1] = pair.beyond
+    both = np.stack([np.zeros_like(pair.beyond), pair.beyond], axis=1)
     for part in np.unique(pair.unseen, axis=0):
         members = (pair.unseen == part).all(1)
         both[part, 0] = there[part] @ _fitted(form, here, pair.effects[members, :, 2].mean(0))
