@@ -300,9 +300,7 @@ def main():
     parser.add_argument("--rules", nargs="*", default=[*RULES, "TPE"])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument(
-        "--publish", action="store_true", help="write the numbers of the table, train nothing"
-    )
+    parser.add_argument("--publish", action="store_true", help="write what the table says, train nothing")
     given = parser.parse_args()
     if given.publish:
         return publish(given.table)
