@@ -82,9 +82,8 @@ def networks(trials: Trials, seed: int, n_members: int = 10) -> Seen:
     shap = effects.decompose(ensemble, n_points=128, n_background=16, seed=seed).shap()
     found, sizes = shap.importance_estimate(), np.abs(shap.member_values).mean(1)
     noise = np.nanmean((ensemble.held_out - trials.usable[trials.metric]) ** 2)
-    return Seen(
-        ensemble.predict_unit, sizes, found.value, found.replicates, (found.high - found.low).mean(), noise
-    )
+    width = (found.high - found.low).mean()
+    return Seen(ensemble.predict_unit, sizes, found.value, found.replicates, width, noise)
 
 
 def _basis(unit: np.ndarray):
@@ -92,10 +91,8 @@ def _basis(unit: np.ndarray):
 
     The powers of one go to 4, of two to 2 each; their variance falls with the cube of what they bend.
     """
-    powers = [
-        np.polynomial.legendre.legval(2 * unit - 1, np.eye(5)[k]) * (2 * k + 1) ** 0.5 for k in (1, 2, 3, 4)
-    ]
-    d = unit.shape[1]
+    x, d, legendre = 2 * unit - 1, unit.shape[1], np.polynomial.legendre.legval
+    powers = [legendre(x, np.eye(5)[k]) * (2 * k + 1) ** 0.5 for k in (1, 2, 3, 4)]
     own = [((i,), powers[k][:, i], (k + 1) ** -3) for i in range(d) for k in range(4)]
     pairs = [
         ((i, j), powers[k][:, i] * powers[m][:, j], 0.3 * ((k + 1) * (m + 1)) ** -3)
