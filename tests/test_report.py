@@ -101,10 +101,8 @@ def ask(page, function, stops):
 def test_a_browser_predicts_what_python_does_at_a_thousand_configurations(explained, read):
     page = read(report.page(explained))
     stops, unit = stops_of(page, 1000)
-    predicted, space = explained.ensemble.predict_unit(unit), explained.ensemble.space
-    np.testing.assert_allclose(
-        ask(page, "window.study.predict(stops)", stops).T, predicted, rtol=0, atol=1e-6
-    )
+    space, predicted = explained.ensemble.space, ask(page, "window.study.predict(stops)", stops)
+    np.testing.assert_allclose(predicted.T, explained.ensemble.predict_unit(unit), rtol=0, atol=1e-6)
     assert (ask(page, "window.study.forbidden(stops)", stops) == ~spaces.legal(space, unit)).all()
     assert (ask(page, "window.study.active(stops)", stops) == spaces.active(space, unit)).all()
     low, high = ask(page, "window.study.interval([1, 2, 4])", stops[:1])[0][1:]
