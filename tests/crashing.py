@@ -51,13 +51,10 @@ def written_down(root):
             looked()
             done = call(first, *rest, **how)
             if name == "sync":
-                there, opened = (
-                    [*contents, root, *(p for p in root.rglob("*") if p.is_dir())],
-                    os.fstat(first),
-                )
-                first = next(
-                    (p for p in there if p.exists() and os.path.samestat(p.stat(), opened)), Path("/")
-                )
+                opened, folders = os.fstat(first), (p for p in root.rglob("*") if p.is_dir())
+                there = [*contents, root, *folders]
+                same = (p for p in there if p.exists() and os.path.samestat(p.stat(), opened))
+                first = next(same, Path("/"))
             elif not isinstance(first, (str, Path)):
                 return done
             if root in [Path(first), *Path(first).parents]:
@@ -112,10 +109,6 @@ def crashes(before, log):
             for _, change in itertools.compress(pending, kept):
                 names.update(change)
             there = {path: file for path, file in names.items() if file is not None}
-            there = {
-                p: f
-                for p, f in there.items()
-                if p in before or all(q in there for q in p.parents if q in live)
-            }
-            for contents in itertools.product(*(held[file] for file in there.values())):
-                yield made, dict(zip(there, contents))
+            reached = [p for p in there if p in before or all(q in there for q in p.parents if q in live)]
+            for contents in itertools.product(*(held[there[path]] for path in reached)):
+                yield made, dict(zip(reached, contents))

@@ -68,17 +68,8 @@ def refusals():
 
 
 WORDS = "nan NaN None inf -inf 1e999 1_000 0x10 1,5 TRUE false -0.0 1e-320 =1+1 é 名 $x ../../x {0.__class__}"
-WORDS = [
-    *WORDS.split(),
-    "",
-    " ",
-    "line\nbreak",
-    "tab\t",
-    "\ufeff",
-    "\u202e",
-    "x" * 500,
-    "<script>a(1)</script>",
-]
+WORDS = [*WORDS.split(), "", " ", "line\nbreak", "tab\t", "\ufeff", "\u202e"]
+WORDS += ["x" * 500, "<script>a(1)</script>"]
 words = st.sampled_from(WORDS) | st.text(max_size=12)
 floats = st.floats(-1e99, 1e99) | st.sampled_from([np.nan, np.inf, -np.inf])
 plain = st.none() | st.booleans() | floats | st.integers(-(2**70), 2**70) | words

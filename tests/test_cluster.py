@@ -43,15 +43,20 @@ def quiet_run(searched, folder, **how):
     return experiments.run(searched, folder=folder, **{"progress": False, **how}).table
 
 
+def dask(folder, environment, *arguments):
+    """A process of Dask's command line."""
+    command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **quiet)
+
+
 @contextmanager
 def cluster(folder, n_workers, *options, **environment):
     """A scheduler and workers, each a process: (address, scheduler, workers)."""
     file, processes = folder / "scheduler.json", []
 
-    def start(program, *arguments):
-        command = [sys.executable, "-m", "dask", program, "--no-dashboard", *arguments]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        processes.append(subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **quiet))
+    def start(*arguments):
+        processes.append(dask(folder, environment, *arguments))
 
     try:
         start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
@@ -73,9 +78,7 @@ def cluster(folder, n_workers, *options, **environment):
 def another_worker(client, folder, *options, **environment):
     """One more worker of a client's cluster; gives its process."""
     address, known = client.scheduler.address, len(client.scheduler_info(n_workers=-1)["workers"])
-    command = [sys.executable, "-m", "dask", "worker", address, "--no-nanny", "--no-dashboard", *options]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **quiet) as process:
+    with dask(folder, environment, "worker", address, "--no-nanny", *options) as process:
         try:
             client.wait_for_workers(known + 1, timeout=180)
             yield process
@@ -232,21 +235,27 @@ def slow():
     return objective
 
 
+@contextmanager
+def killed(process, folder, n):
+    """Kill a process, in mid-run, once there are so many chunks."""
+
+    def kill():
+        until(lambda: len(chunk_files(folder)) >= n, "Nothing was written.")
+        process.send_signal(signal.SIGKILL)
+        there.append(len(chunk_files(folder)))
+
+    there, killer = [], threading.Thread(target=kill, daemon=True)
+    killer.start()
+    yield
+    killer.join()
+    assert process.wait(60) == -signal.SIGKILL and n <= there[0] < 200
+
+
 def test_a_worker_killed_in_mid_run_costs_nothing(tmp_path):
     folder = tmp_path / "chunks"
     with cluster(tmp_path, 4) as (address, _, processes), workers.connected(address) as client:
-
-        def kill():
-            until(lambda: len(chunk_files(folder)) >= 8, "Nothing was written.")
-            processes[1].send_signal(signal.SIGKILL)
-            killed.append(len(chunk_files(folder)))
-
-        killed = []
-        killer = threading.Thread(target=kill, daemon=True)
-        killer.start()
-        found = quiet_run(experiment(slow(), n=200), folder, client=client)
-        killer.join()
-        assert processes[1].poll() == -signal.SIGKILL and killed[0] < 200
+        with killed(processes[1], folder, 8):
+            found = quiet_run(experiment(slow(), n=200), folder, client=client)
     assert_same(found, quiet_run(experiment(value, n=200), tmp_path / "undisturbed", n_jobs=1))
 
 
@@ -270,16 +279,9 @@ def test_a_chunk_of_which_workers_die_is_given_up_and_named(tmp_path):
 def test_a_scheduler_that_is_killed_is_named_and_the_search_goes_on_elsewhere(tmp_path):
     folder = tmp_path / "chunks"
     with cluster(tmp_path, 2) as (address, scheduler, _), workers.connected(address) as client:
-
-        def kill():
-            until(lambda: len(chunk_files(folder)) >= 5, "Nothing was written.")
-            scheduler.send_signal(signal.SIGKILL)
-
-        killer = threading.Thread(target=kill, daemon=True)
-        killer.start()
-        with pytest.raises(workers.Lost, match=r"scheduler is gone.* \d+ of 200 .*goes on from there"):
+        gone = pytest.raises(workers.Lost, match=r"scheduler is gone.* \d+ of 200 .*goes on from there")
+        with killed(scheduler, folder, 5), gone:
             quiet_run(experiment(slow(), n=200), folder, client=client)
-        killer.join()
     before = {path: path.stat().st_mtime_ns for path in chunk_files(folder)}
     assert 5 <= len(before) < 200
     found = quiet_run(experiment(value, n=200), folder, n_jobs=1)

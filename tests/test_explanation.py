@@ -18,7 +18,6 @@ from sklearn.svm import SVC
 
 from ubalkit import experiment, explanation, metamodel, readers, rivals
 from ubalkit import space as spaces
-from ubalkit.paper import examples
 
 FEW = {"n_members": 4, "n_folds": 3}
 
@@ -149,13 +148,6 @@ def test_with_conditions_the_figure_shows_what_is_active(tmp_path):
     smaller = replace(searched, name="smaller", space=explained.space, n_configurations=60)
     again = experiment.run(smaller, folder=tmp_path / "again", **how)
     assert again.table["score"].mean() > given.table["score"].mean() + 0.2
-
-
-def test_the_example_runs_and_is_a_function_of_its_index():
-    example = examples.svm()
-    table = example.evaluate(range(3))
-    assert (table["status"] == "ok").all() and set(example.metrics) <= set(table)
-    pd.testing.assert_frame_equal(example.evaluate([1]), table.loc[[1]], check_dtype=False)
 
 
 def test_anything_that_holds_a_search_is_explained(study, explained, tmp_path):

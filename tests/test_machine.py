@@ -27,6 +27,8 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="The li
 SPACE = ConfigurationSpace(space={"x": Float("x", (0.0, 1.0))})
 PLACE, FIRST, COUNT = st.sampled_from("ab"), st.integers(0, 8), st.integers(1, 5)
 PICK = st.integers(0, 10**6)
+#: What stops a search, and the status with which its command ends.
+STOPS = {KeyboardInterrupt: 130, MemoryError: 2}
 #: Seconds that a step may take.
 LIMIT = 60
 STEPS = Counter()
@@ -49,10 +51,9 @@ def within(seconds):
 def rows_of(path):
     """Indices of the rows in a chunk or a table; None if it is damaged or there is none."""
     with suppress(ValueError, OSError):
-        chunk = path.suffix == ".json"
-        return {
-            *(files.from_csv(files.read_sealed(path)["csv"]) if chunk else files.read_table(path)[0]).index
-        }
+        if path.suffix == ".json":
+            return {*files.from_csv(files.read_sealed(path)["csv"]).index}
+        return {*files.read_table(path)[0].index}
 
 
 class Searches(RuleBasedStateMachine):
@@ -136,18 +137,12 @@ class Searches(RuleBasedStateMachine):
         self.gained(name, {*range(first, first + count)})
         assert {*observations.read(self.place[name] / "observations.csv").table.index} == self.known[name]
 
-    @rule(
-        name=PLACE,
-        first=FIRST,
-        count=COUNT,
-        at=st.integers(1, 5),
-        error=st.sampled_from([KeyboardInterrupt, MemoryError]),
-    )
+    @rule(name=PLACE, first=FIRST, count=COUNT, at=st.integers(1, 5), error=st.sampled_from([*STOPS]))
     def is_stopped(self, name, first, count, at, error):
         self.fault = at, error()
         code = self.search(name, first, count)
         struck, self.fault = len(self.evaluated) >= at, None
-        assert code == ({KeyboardInterrupt: 130, MemoryError: 2}[error] if struck else 0)
+        assert code == (STOPS[error] if struck else 0)
         self.gained(name, self.finished())
 
     @rule(name=PLACE, first=FIRST, count=COUNT, pick=PICK)
@@ -203,10 +198,8 @@ class Searches(RuleBasedStateMachine):
     def is_left_by_the_previous_release(self, name):
         # Killed between the two files, which it wrote the other way round.
         path, chunks = self.place[name] / "observations.csv", self.place[name].rglob("*.chunk.json")
-        if (
-            path.exists()
-            and set().union(*(rows_of(chunk) or () for chunk in chunks)) == self.known[name] != set()
-        ):
+        chunked = set().union(*(rows_of(chunk) or () for chunk in chunks))
+        if path.exists() and chunked == self.known[name] != set():
             STEPS["steps"] += 1
             path.write_text(path.read_text() + "12,0,0,ok,\n")
             self.spoiled[name] = True

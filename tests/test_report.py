@@ -3,22 +3,10 @@
 import shutil
 import warnings
 
+import ConfigSpace as cs
 import numpy as np
 import pandas as pd
 import pytest
-from ConfigSpace import (
-    Categorical,
-    ConfigurationSpace,
-    Constant,
-    EqualsCondition,
-    Float,
-    ForbiddenAndConjunction,
-    ForbiddenEqualsClause,
-    ForbiddenGreaterThanRelation,
-    GreaterThanCondition,
-    Integer,
-    OrConjunction,
-)
 from helpers import trials
 
 from ubalkit import effects, explain, report
@@ -30,27 +18,23 @@ MARKUP = '"><script>window.harmed = 1</script><img src=x onerror="window.harmed 
 
 def every_kind():
     """A space with numbers and choices of each kind, conditions on one and on two parents, and clauses."""
-    space = ConfigurationSpace()
+    space = cs.ConfigurationSpace()
     space.add(
-        Float("momentum", (-0.5, 0.9)),
-        Float("rate", (1e-4, 0.3), log=True),
-        Integer("layers", (1, 6)),
-        Categorical("kernel", ["rbf", "poly", MARKUP]),
-        Categorical("size", ["small", "medium", "large"], ordered=True),
-        Float("low", (0.0, 1.0)),
-        Constant("epochs", 30),
+        cs.Float("momentum", (-0.5, 0.9)),
+        cs.Float("rate", (1e-4, 0.3), log=True),
+        cs.Integer("layers", (1, 6)),
+        cs.Categorical("kernel", ["rbf", "poly", MARKUP]),
+        cs.Categorical("size", ["small", "medium", "large"], ordered=True),
+        cs.Float("low", (0.0, 1.0)),
+        cs.Constant("epochs", 30),
     )
-    deep, rbf = (
-        GreaterThanCondition(space["momentum"], space["layers"], 2),
-        EqualsCondition(space["momentum"], space["kernel"], "rbf"),
-    )
-    space.add(OrConjunction(deep, rbf), EqualsCondition(space["low"], space["kernel"], "poly"))
-    space.add(
-        ForbiddenGreaterThanRelation(space["rate"], space["layers"]),
-        ForbiddenAndConjunction(
-            ForbiddenEqualsClause(space["size"], "large"), ForbiddenEqualsClause(space["kernel"], "rbf")
-        ),
-    )
+    deep = cs.GreaterThanCondition(space["momentum"], space["layers"], 2)
+    rbf = cs.EqualsCondition(space["momentum"], space["kernel"], "rbf")
+    space.add(cs.OrConjunction(deep, rbf), cs.EqualsCondition(space["low"], space["kernel"], "poly"))
+    large = cs.ForbiddenEqualsClause(space["size"], "large")
+    with_rbf = cs.ForbiddenEqualsClause(space["kernel"], "rbf")
+    space.add(cs.ForbiddenGreaterThanRelation(space["rate"], space["layers"]))
+    space.add(cs.ForbiddenAndConjunction(large, with_rbf))
     return space
 
 
@@ -68,7 +52,7 @@ def explained():
 @pytest.fixture(scope="module")
 def wide():
     """More hyperparameters than all sets of which are decomposed."""
-    space = ConfigurationSpace({f"h{k:02}": (0.0, 1.0) for k in range(14)})
+    space = cs.ConfigurationSpace({f"h{k:02}": (0.0, 1.0) for k in range(14)})
     return explained_in(space, 100, lambda u: u[:, 0] * u[:, 1] * u[:, 2] + u[:, 3])
 
 
@@ -117,10 +101,8 @@ def ask(page, function, stops):
 def test_a_browser_predicts_what_python_does_at_a_thousand_configurations(explained, read):
     page = read(report.page(explained))
     stops, unit = stops_of(page, 1000)
-    predicted, space = explained.ensemble.predict_unit(unit), explained.ensemble.space
-    np.testing.assert_allclose(
-        ask(page, "window.study.predict(stops)", stops).T, predicted, rtol=0, atol=1e-6
-    )
+    space, predicted = explained.ensemble.space, ask(page, "window.study.predict(stops)", stops)
+    np.testing.assert_allclose(predicted.T, explained.ensemble.predict_unit(unit), rtol=0, atol=1e-6)
     assert (ask(page, "window.study.forbidden(stops)", stops) == ~spaces.legal(space, unit)).all()
     assert (ask(page, "window.study.active(stops)", stops) == spaces.active(space, unit)).all()
     low, high = ask(page, "window.study.interval([1, 2, 4])", stops[:1])[0][1:]
@@ -186,7 +168,7 @@ def test_a_table_is_sorted_by_the_column_that_is_pressed(explained, read):
 
 @pytest.mark.parametrize(("direction", "end"), [("minimize", "low"), ("maximize", "high")])
 def test_what_an_action_gains_is_in_the_direction_wanted_and_its_trials_are_counted(direction, end):
-    space = ConfigurationSpace({"rate": (0.0, 1.0), "noise": (0.0, 1.0)})
+    space = cs.ConfigurationSpace({"rate": (0.0, 1.0), "noise": (0.0, 1.0)})
     found = explained_in(space, 100, lambda u: 2 * u[:, 1], direction)
     frozen, searched = sorted(report._actions(found), key=lambda a: a["do"])
     assert (frozen["name"], searched["name"]) == ("noise", "rate")
@@ -207,7 +189,7 @@ def test_a_refusal_says_why_and_shows_the_trials(explained):
 def test_many_trials_stay_a_page_that_a_mail_takes():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.random((1000, 10)), columns=[f"h{k}" for k in range(10)])
-    space = ConfigurationSpace({name: (0.0, 1.0) for name in frame})
+    space = cs.ConfigurationSpace({name: (0.0, 1.0) for name in frame})
     table = frame.assign(loss=frame.sum(axis=1))
     found = explain(trials(table, space, loss="minimize"), **QUICK | {"n_members": 10, "steps": 50})
     assert len(report.page(found).encode()) < 3e6

@@ -84,14 +84,8 @@ def canary():
 
 def harmful(path):
     """Texts that would make it, or be taken for a formula or for markup."""
-    make = f"mkdir {path}"
-    code = [
-        f"__import__('os').mkdir({str(path)!r})",
-        f"$({make})",
-        "{0.__class__}",
-        "'; drop table trials; --",
-    ]
-    return [*code, f"=cmd|'/C {make}'!A0", "=1+1", "@SUM(A1)", *MARKUP]
+    code = [f"__import__('os').mkdir({str(path)!r})", f"$(mkdir {path})", f"=cmd|'/C mkdir {path}'!A0"]
+    return [*code, "{0.__class__}", "'; drop table trials; --", "=1+1", "@SUM(A1)", *MARKUP]
 
 
 MARKUP = ["<script>alert(1)</script>", '<img src=x onerror="alert(1)">', "</div><b>", "&lt;i&gt;"]

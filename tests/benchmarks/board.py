@@ -23,6 +23,7 @@ import optuna
 import pandas as pd
 import torch
 from matplotlib.ticker import NullFormatter, PercentFormatter
+from optuna import samplers
 
 from ubalkit import effects, figures, files, metamodel, rivals, shapley
 from ubalkit import space as spaces
@@ -32,11 +33,7 @@ from ubalkit.paper import results
 TABLE = Path(__file__).with_suffix(".csv")
 COLUMNS = ["function", "design", "n", "seed", "method", "error", "order", "held", "width", "r2", "refused"]
 SIZES = (50, 100, 200, 500, 1000)
-DESIGNS = {
-    "random": optuna.samplers.RandomSampler,
-    "TPE": optuna.samplers.TPESampler,
-    "GP": optuna.samplers.GPSampler,
-}
+DESIGNS = {"random": samplers.RandomSampler, "TPE": samplers.TPESampler, "GP": samplers.GPSampler}
 
 
 class Cell(NamedTuple):
@@ -292,11 +289,8 @@ def summary(table: pd.DataFrame) -> dict[str, results.Result]:
     alone = table["function"].str.startswith("noise")
     errors, orders = compared(table), compared(table, "order")
     ours = table[table["method"] == "ubalkit"]
-    found = {
-        "functions": count(len(known.FUNCTIONS)),
-        "planned": count(len(plan())),
-        "cells": count(len(ours)),
-    }
+    counted = {"functions": known.FUNCTIONS, "planned": plan(), "cells": ours}
+    found = {name: count(len(what)) for name, what in counted.items()}
     all_sizes = pd.MultiIndex.from_product([DESIGNS, SIZES])
     for (design, n), row in errors.groupby(["design", "n"]).median().reindex(all_sizes).iterrows():
         found |= {f"{design.lower()}_{n}_{SLUGS[method]}": share(error) for method, error in row.items()}

@@ -42,17 +42,13 @@ class Known(NamedTuple):
         return sum((f(*unit.T[list(places)]) for places, f in self.terms), np.zeros(len(unit)))
 
 
-def _plain(d: int) -> ConfigurationSpace:
+def plain(d: int) -> ConfigurationSpace:
     return ConfigurationSpace({f"h{j:02d}": (0.0, 1.0) for j in range(d)})
 
 
 def _logarithms() -> ConfigurationSpace:
-    ranges = {
-        "h0_rate": (1e-5, 1.0),
-        "h1_decay": (1e-6, 0.1),
-        "h2_units": (8.0, 512.0),
-        "h3_batch": (8.0, 512.0),
-    }
+    ranges = {"h0_rate": (1e-5, 1.0), "h1_decay": (1e-6, 0.1)}
+    ranges |= dict.fromkeys(["h2_units", "h3_batch"], (8.0, 512.0))
     return ConfigurationSpace(space={name: Float(name, ends, log=True) for name, ends in ranges.items()})
 
 
@@ -64,7 +60,7 @@ def _conditional() -> ConfigurationSpace:
     return space
 
 
-def _each(weights: Iterable[float], *shapes: Callable) -> list:
+def each(weights: Iterable[float], *shapes: Callable) -> list:
     """Terms of one hyperparameter each, the shapes taken in turn."""
     turns = enumerate(zip(weights, itertools.cycle(shapes)))
     return [((j,), lambda u, w=w, f=f: w * f(u)) for j, (w, f) in turns]
@@ -88,11 +84,15 @@ def _g(*u):
     return math.prod((np.abs(4 * x - 2) + a) / (1 + a) for x, a in zip(u, A))
 
 
-def _line(u):
+def _hill(x, y, z):
+    return np.exp(-6 * (x - 0.7) ** 2 - 3 * (y - 0.3) ** 2 - 1.5 * (z - 0.5) ** 2)
+
+
+def line(u):
     return u
 
 
-def _bowl(u):
+def bowl(u):
     return -4 * (u - 0.7) ** 2
 
 
@@ -104,7 +104,7 @@ def _step(u):
     return 1.0 * (u > 0.6)
 
 
-def _wave(u):
+def wave(u):
     return np.sin(2 * np.pi * u) / 2
 
 
@@ -113,43 +113,35 @@ def _steep(u):
 
 
 FUNCTIONS = {
-    "additive 6": Known(_plain(6), _each([1, 0.8, 0.6, 0.4, 0.2], _line, _bowl, _kink, _step, _wave)),
-    "additive 20": Known(_plain(20), _each(0.75 ** np.arange(10), _line, _bowl, _steep, _wave)),
+    "additive 6": Known(plain(6), each([1, 0.8, 0.6, 0.4, 0.2], line, bowl, _kink, _step, wave)),
+    "additive 20": Known(plain(20), each(0.75 ** np.arange(10), line, bowl, _steep, wave)),
     "pairs 5": Known(
-        _plain(5),
+        plain(5),
         [
-            *_each([1, 1, 0.5, 0.2], _line),
+            *each([1, 1, 0.5, 0.2], line),
             ((0, 1), lambda x, y: 3 * (x - 0.5) * (y - 0.5)),
-            ((2, 3), lambda x, y: 2 * _wave(x) * (y - 0.5)),
+            ((2, 3), lambda x, y: 2 * wave(x) * (y - 0.5)),
         ],
     ),
-    "product 6": Known(_plain(6), [*_each([1, 0.6, 0.4, 0.2], _wave), ((0, 2), lambda x, y: x * _wave(y))]),
-    "Ishigami 3": Known(_plain(3), [((0, 1, 2), _ishigami)]),
-    "g-function 7": Known(_plain(7), [(tuple(range(7)), _g)]),
+    "product 6": Known(plain(6), [*each([1, 0.6, 0.4, 0.2], wave), ((0, 2), lambda x, y: x * wave(y))]),
+    "Ishigami 3": Known(plain(3), [((0, 1, 2), _ishigami)]),
+    "g-function 7": Known(plain(7), [(tuple(range(7)), _g)]),
     "three at once 5": Known(
-        _plain(5), [*_each([0, 0, 0, 1], _line), ((0, 1, 2), lambda *u: 8 * math.prod(x - 0.5 for x in u))]
+        plain(5), [*each([0, 0, 0, 1], line), ((0, 1, 2), lambda *u: 8 * math.prod(x - 0.5 for x in u))]
     ),
     "kinks 5": Known(
-        _plain(5),
+        plain(5),
         [
-            *_each([1, 0, 0.5], _kink),
+            *each([1, 0, 0.5], _kink),
             ((0, 1), lambda x, y: np.abs(x + y - 1)),
             ((3,), lambda u: np.abs(u - 0.3)),
         ],
     ),
-    "ridge 4": Known(_plain(4), [((0, 1), lambda x, y: -np.abs(x - y)), ((2,), lambda u: 0.3 * u)]),
-    "hill 4": Known(
-        _plain(4),
-        [
-            (
-                (0, 1, 2),
-                lambda x, y, z: np.exp(-6 * (x - 0.7) ** 2 - 3 * (y - 0.3) ** 2 - 1.5 * (z - 0.5) ** 2),
-            )
-        ],
-    ),
-    "switch 4": Known(_plain(4), [((0, 1, 2), lambda x, y, z: np.where(x > 0.5, y, 0.3 * z))]),
+    "ridge 4": Known(plain(4), [((0, 1), lambda x, y: -np.abs(x - y)), ((2,), lambda u: 0.3 * u)]),
+    "hill 4": Known(plain(4), [((0, 1, 2), _hill)]),
+    "switch 4": Known(plain(4), [((0, 1, 2), lambda x, y, z: np.where(x > 0.5, y, 0.3 * z))]),
     "Friedman 10": Known(
-        _plain(10),
+        plain(10),
         [
             ((0, 1), lambda x, y: 10 * np.sin(np.pi * x * y)),
             ((2,), lambda u: 20 * (u - 0.5) ** 2),
@@ -157,7 +149,7 @@ FUNCTIONS = {
             ((4,), lambda u: 5 * u),
         ],
     ),
-    "sparse 15": Known(_plain(15), [((3,), _bowl), ((7, 11), lambda x, y: 3 * (x - 0.3) * y)]),
+    "sparse 15": Known(plain(15), [((3,), bowl), ((7, 11), lambda x, y: 3 * (x - 0.3) * y)]),
     "choices 6": Known(
         ConfigurationSpace(
             {"h0_act": ["relu", "gelu", "tanh", "silu"], "h1_depth": ["one", "two", "three"]}
@@ -166,14 +158,14 @@ FUNCTIONS = {
         [
             ((0,), _pick(0, 0.3, 1, 0.5)),
             ((1, 2), lambda c, u: _pick(0.2, 1, -0.6)(c) * u),
-            ((3,), lambda u: 0.3 * _bowl(u)),
+            ((3,), lambda u: 0.3 * bowl(u)),
         ],
     ),
     "conditional 5": Known(
         _conditional(),
         [
             ((0, 4), lambda kind, u: np.where(kind > 0.5, -3 * (u - 0.9) ** 2, 0.2)),
-            ((0, 1), lambda kind, u: _bowl(u) * np.where(kind > 0.5, 0.5, 1)),
+            ((0, 1), lambda kind, u: bowl(u) * np.where(kind > 0.5, 0.5, 1)),
             ((2,), lambda u: 0.4 * u),
         ],
     ),
@@ -185,11 +177,11 @@ FUNCTIONS = {
             ((2,), lambda u: np.sqrt(64 ** (u - 1))),
         ],
     ),
-    "exploding 5": Known(_plain(5), [((0, 1, 2), lambda x, y, z: -np.exp(4 * x + 2 * y + z))]),
-    "heavy noise 5": Known(_plain(5), _each([1, 0.7, 0.4, 0.2], _line, _bowl), 0.3, heavy=True),
-    "much noise 5": Known(_plain(5), _each([1, 0.7, 0.4, 0.2], _line, _bowl), 1.0),
-    "noise alone 4": Known(_plain(4), [], 1.0),
-    "noise alone 10": Known(_plain(10), [], 1.0),
+    "exploding 5": Known(plain(5), [((0, 1, 2), lambda x, y, z: -np.exp(4 * x + 2 * y + z))]),
+    "heavy noise 5": Known(plain(5), each([1, 0.7, 0.4, 0.2], line, bowl), 0.3, heavy=True),
+    "much noise 5": Known(plain(5), each([1, 0.7, 0.4, 0.2], line, bowl), 1.0),
+    "noise alone 4": Known(plain(4), [], 1.0),
+    "noise alone 10": Known(plain(10), [], 1.0),
 }
 
 
@@ -215,6 +207,12 @@ def effects(known: Known, n: int = 512) -> dict[tuple[int, ...], np.ndarray]:
         for s, part in parts(game).items():
             found[s] = found.get(s, 0) + part
     return found
+
+
+def mean_shap(found: dict[tuple[int, ...], np.ndarray], d: int) -> np.ndarray:
+    """Mean |SHAP| of each of d hyperparameters, (d,): an effect is shared equally by those it is of."""
+    shared = (np.outer(part, np.isin(np.arange(d), s) / len(s)) for s, part in found.items())
+    return np.abs(sum(shared, np.zeros((1, d)))).mean(0)
 
 
 def _tunability(known: Known, d: int) -> np.ndarray:
@@ -253,11 +251,10 @@ def truth(name: str) -> pd.DataFrame:
     names = spaces.varied(known.space)
     d, found = len(names), effects(known)
     n = np.array([np.isin(np.arange(d), s) for s in found]).reshape(-1, d)
-    shap = sum((np.outer(part, on / on.sum()) for part, on in zip(found.values(), n)), np.zeros((1, d)))
     spread = np.array([part.var() for part in found.values()])
     sizes = n.sum(1)
     columns = {
-        "SHAP": np.abs(shap).mean(0),
+        "SHAP": mean_shap(found, d),
         "first": spread * (sizes == 1) @ n,
         "total": spread @ n,
         "shared": spread / np.maximum(sizes, 1) @ n,

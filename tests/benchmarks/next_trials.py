@@ -1,16 +1,15 @@
 """Which trials next? Rules that propose a second batch of trials, against as many random ones.
 
-``python tests/benchmarks/next_trials.py`` begins with 60 trials, random ones or TPE's, of six known
-functions and of networks trained on digits, lets each rule add more, and looks at how sure and how right
-the importances are then, by the package's ensembles and by a meta-model whose uncertainty is exact. What
-its table holds is not computed again; all of it is about an hour of one core. With ``--publish`` it writes
-what the documentation quotes, and trains nothing.
+``PYTHONPATH=notebooks python tests/benchmarks/next_trials.py`` begins with 60 trials, random ones or TPE's,
+of six known functions and of networks trained on digits, lets each rule add more, and looks at how sure and
+how right the importances are then, by the package's ensembles and by a meta-model whose uncertainty is
+exact. What its table holds is not computed again; all of it is about an hour of one core. With ``--publish``
+it writes what the documentation quotes, and trains nothing.
 """
 
 import argparse
 import functools
 import itertools
-import math
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -18,17 +17,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import known
 import numpy as np
 import pandas as pd
 import torch
-from ConfigSpace import ConfigurationSpace
+from known import Known, bowl, each, line, plain, wave
 from scipy.stats import multivariate_normal
 
 from ubalkit import advice, effects, files, metamodel, observations, uncertainty
 from ubalkit import space as spaces
 from ubalkit.experiment import Experiment
 from ubalkit.observations import Trials
-from ubalkit.paper import protocols, results, tpe
+from ubalkit.paper import protocols, results
 
 TABLE = files.home() / "tests" / "benchmarks" / "next_trials.csv"
 START, METRIC = 60, "test_accuracy"
@@ -40,31 +40,24 @@ def _rise(z):
     return 1 / (1 + np.exp(-12 * z))
 
 
-#: Functions of points of the unit cube, (n, d), with neighbours in the order that are hard to tell apart.
+#: Known functions with neighbours in the order that are hard to tell apart.
 FUNCTIONS = {
-    "sum": (5, lambda u: u @ [1, 0.9, 0.5, 0.45, 0]),
-    "waves": (4, lambda u: np.sin(2 * np.pi * u[:, :3]) @ [0.5, 0.45, 0.2] + u[:, 3] / 2),
-    "bowls": (6, lambda u: -4 * (u - 0.7) ** 2 @ [1, 0.8, 0.7, 0.3, 0.2, 0]),
-    "hill": (4, lambda u: np.exp(-((u[:, :3] - [0.7, 0.3, 0.5]) ** 2) @ [6, 3, 1.5])),
-    "products": (6, lambda u: u[:, 0] * u[:, 1] + u[:, 2] * (1 - u[:, 3]) + 0.3 * u[:, 4]),
-    "rule": (7, lambda u: _rise(u[:, 0] - u[:, 1]) * _rise(u[:, 2] - u[:, 3]) + u[:, 4:6] @ [0.3, 0.1]),
+    "sum": Known(plain(5), each([1, 0.9, 0.5, 0.45], line)),
+    "waves": Known(plain(4), [*each([1, 0.9, 0.4], wave), ((3,), lambda u: u / 2)]),
+    "bowls": Known(plain(6), each([1, 0.8, 0.7, 0.3, 0.2], bowl)),
+    "hill": known.FUNCTIONS["hill 4"],
+    "products": Known(
+        plain(6),
+        [((0, 1), lambda x, y: x * y), ((2, 3), lambda x, y: x * (1 - y)), ((4,), lambda u: 0.3 * u)],
+    ),
+    "rule": Known(
+        plain(7),
+        [
+            *each([0, 0, 0, 0, 0.3, 0.1], line),
+            ((0, 1, 2, 3), lambda *u: _rise(u[0] - u[1]) * _rise(u[2] - u[3])),
+        ],
+    ),
 }
-
-
-@functools.cache
-def truth(name: str, n: int = 256) -> np.ndarray:
-    """Mean absolute SHAP value of each hyperparameter of a function, over the space."""
-    d, f = FUNCTIONS[name]
-    x, b = spaces.sobol(d, n, 0), spaces.sobol(d, n, 1)
-    sets = [*itertools.product([False, True], repeat=d)]
-    game = {held: f(np.where(held, x[:, None], b).reshape(-1, d)).reshape(n, n).mean(1) for held in sets}
-    values = np.zeros((n, d))
-    for held, i in itertools.product(sets, range(d)):
-        if held[i]:
-            without, k = (*held[:i], False, *held[i + 1 :]), sum(held) - 1
-            share = math.factorial(k) * math.factorial(d - k - 1) / math.factorial(d)
-            values[:, i] += share * (game[held] - game[without])
-    return np.abs(values).mean(0)
 
 
 class Seen(NamedTuple):
@@ -89,9 +82,8 @@ def networks(trials: Trials, seed: int, n_members: int = 10) -> Seen:
     shap = effects.decompose(ensemble, n_points=128, n_background=16, seed=seed).shap()
     found, sizes = shap.importance_estimate(), np.abs(shap.member_values).mean(1)
     noise = np.nanmean((ensemble.held_out - trials.usable[trials.metric]) ** 2)
-    return Seen(
-        ensemble.predict_unit, sizes, found.value, found.replicates, (found.high - found.low).mean(), noise
-    )
+    width = (found.high - found.low).mean()
+    return Seen(ensemble.predict_unit, sizes, found.value, found.replicates, width, noise)
 
 
 def _basis(unit: np.ndarray):
@@ -99,10 +91,8 @@ def _basis(unit: np.ndarray):
 
     The powers of one go to 4, of two to 2 each; their variance falls with the cube of what they bend.
     """
-    powers = [
-        np.polynomial.legendre.legval(2 * unit - 1, np.eye(5)[k]) * (2 * k + 1) ** 0.5 for k in (1, 2, 3, 4)
-    ]
-    d = unit.shape[1]
+    x, d, legendre = 2 * unit - 1, unit.shape[1], np.polynomial.legendre.legval
+    powers = [legendre(x, np.eye(5)[k]) * (2 * k + 1) ** 0.5 for k in (1, 2, 3, 4)]
     own = [((i,), powers[k][:, i], (k + 1) ** -3) for i in range(d) for k in range(4)]
     pairs = [
         ((i, j), powers[k][:, i] * powers[m][:, j], 0.3 * ((k + 1) * (m + 1)) ** -3)
@@ -205,15 +195,15 @@ def measured(trials: Trials, seed: int, model: str, expected: np.ndarray) -> dic
 @functools.cache
 def function(name: str, seed: int):
     """The space, the first trials, how others are tried, and the true importances of a known function."""
-    d, f = FUNCTIONS[name]
-    space = ConfigurationSpace({f"h{j}": (0.0, 1.0) for j in range(d)})
+    f = FUNCTIONS[name]
+    d = len(f.space)
     noise = 0.2 * f(spaces.sobol(d, 512)).std()
 
     def tried(table, rng):
         return table.assign(y=f(table.to_numpy(float)) + noise * rng.normal(size=len(table)), status="ok")
 
-    first = tried(spaces.sample(space, seed, range(START)), np.random.default_rng([seed, 0]))
-    return space, {"y": "maximize"}, first, tried, truth(name)
+    first = tried(spaces.sample(f.space, seed, range(START)), np.random.default_rng([seed, 0]))
+    return f.space, {"y": "maximize"}, first, tried, known.mean_shap(known.effects(f, 256), d)
 
 
 @functools.cache
@@ -233,6 +223,8 @@ def digits(name: str, seed: int):
 @functools.cache
 def by_tpe(name: str, seed: int, n: int) -> pd.DataFrame:
     """The trials of a study of Optuna's TPE, in their order."""
+    import tpe  # lies beside the notebooks
+
     space, metrics, _, tried, _ = (digits if name == "digits" else function)(name, seed)
 
     def objective(at, seed):
@@ -305,9 +297,7 @@ def main():
     parser.add_argument("--rules", nargs="*", default=[*RULES, "TPE"])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument(
-        "--publish", action="store_true", help="write the numbers of the table, train nothing"
-    )
+    parser.add_argument("--publish", action="store_true", help="write what the table says, train nothing")
     given = parser.parse_args()
     if given.publish:
         return publish(given.table)
@@ -317,9 +307,9 @@ def main():
     wanted = itertools.product(given.models, range(given.seeds), given.problems, given.rules)
     for model, seed, name, rule in wanted:
         key = {"model": model, "problem": name, "seed": seed, "rule": rule}
-        known = len(done) and (done[[*key]] == [*key.values()]).all(axis=1).any()
+        there = len(done) and (done[[*key]] == [*key.values()]).all(axis=1).any()
         # TPE goes on where it began, and networks are explained by networks.
-        if known or (rule == "TPE" and name in FUNCTIONS) or (name == "digits" and model != "networks"):
+        if there or (rule == "TPE" and name in FUNCTIONS) or (name == "digits" and model != "networks"):
             continue
         try:
             rows = [*followed(model, name, seed, rule)]

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from device import networks, products_alone
+from device import networks
 
 #: Layers, networks side by side, minibatch: those of the profiles digits, compact and paper.
 SHAPES = {
@@ -66,16 +66,6 @@ def transcription(layers, batch):
             M[l] += rate * torch.cat([t[l + 1], one], 1).T @ (t[l] - e_b)
 
     return work
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_update_against_its_matrix_products_alone(benchmark, shape):
-    layers, n, batch = SHAPES[shape]
-    net, (x, y) = networks(layers, n), minibatch(layers, n, batch)
-    times = ratio(lambda: net.update(x, y), products_alone(net, batch))
-    benchmark.extra_info["times the products alone"] = round(times, 2)
-    print(f"\n{shape}, {n} networks, minibatches of {batch}: {times:.2f} × the matrix products alone")
-    benchmark.pedantic(net.update, (x, y), rounds=5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
