@@ -19,9 +19,9 @@ from ubalkit.paper import notebooks, protocols
 # Modules and calls that run what a file or a text says.
 RUNNING = {*"pickle cloudpickle dill joblib marshal shelve yaml subprocess runpy code".split()}
 CALLS = {*"eval exec compile __import__ read_pickle to_pickle system popen literal_eval".split()}
-#: A search has joblib start its own processes: no file is read so. The defaults of our own notebooks are
-#: read as literals, which can be nothing else.
-ALLOWED = {("workers.py", "joblib"), ("notebooks.py", "literal_eval")}
+#: A search has joblib start its own processes, and catches what pickle raises: no file is read so. The
+#: defaults of our own notebooks are read as literals, which can be nothing else.
+ALLOWED = {("workers.py", "joblib"), ("workers.py", "pickle"), ("notebooks.py", "literal_eval")}
 
 
 def suspicious(source):
