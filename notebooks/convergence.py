@@ -486,7 +486,7 @@ def draw(frame: pd.DataFrame):
     frame = frame.assign(method=frame["method"].replace("exact", "exact SHAP values"))
     order = sorted(frame["method"].unique(), key="exact SHAP values".__ne__)
     for ax, (column, title) in zip(axes, panels.items()):
-        for method, color, mark in zip(order, figures.PALETTE, "os^"):
+        for method, color, mark in zip(order, figures.PALETTE, "o^sDvX"):
             line = {"alpha": 0.15, "marker": mark, "ms": 4, "label": method}
             here = frame[frame["method"] == method].dropna(subset=[column])
             if len(here):

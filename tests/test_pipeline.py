@@ -38,6 +38,8 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     left_out = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
     shutil.copytree(files.notebooks(), home / "notebooks", ignore=left_out)
+    for recorded in ("digits", "tasks", "svm"):  # what notebooks 4 and 10 read of other searches
+        shutil.copytree(files.data(recorded), home / "data" / recorded)
     return home
 
 

@@ -20,7 +20,6 @@ from ubalkit.effects import Decomposition
 from ubalkit.metamodel import Ensemble, Trust
 from ubalkit.observations import Trials
 from ubalkit.report import page
-from ubalkit.rules import Rule
 from ubalkit.shapley import LEAST_SUPPORT, Attribution
 
 #: Advice is given on what at least this share of the resamples agree in.
@@ -108,7 +107,7 @@ class Explanation:
         return effects.decompose(self.ensemble, rows)
 
     @cached_property
-    def rules(self) -> list[Rule]:
+    def rules(self) -> list[rules.Rule]:
         """How two hyperparameters act together, where that is a relation that holds on trials left out."""
         return rules.find(self.ensemble, self.trials)
 

@@ -20,6 +20,7 @@ NOTEBOOKS += ("07_when", "08_why", "09_loop", "10_rules")
 #: What a notebook reads in ``data`` beside the observations of a profile where it trains nothing itself.
 _RECORDED = {"04_constrained_search": "{}/constrained_full.csv", "06_how_good": "{}/best.csv"}
 _RECORDED |= {"07_when": "{}/curves.csv", "08_why": "why/averaged.csv", "09_loop": "loop/round_1.csv"}
+_RECORDED |= {"10_rules": "svm/observations.csv"}
 
 #: Runs for trials of one's own, not for a profile.
 OWN = "05_your_own_model"
