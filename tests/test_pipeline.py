@@ -122,7 +122,7 @@ def test_figures_lie_in_the_runs_and_nowhere_else(executed, home):
     assert names >= FIGURES
     both = {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
     assert {p.name for p in (executed / "figures").iterdir()} == both
-    assert sorted(p.name for p in home.iterdir()) == ["notebooks"]
+    assert sorted(p.name for p in home.iterdir()) == ["data", "notebooks"]
     for source in files.notebooks().glob("*.ipynb"):
         assert (home / "notebooks" / source.name).read_bytes() == source.read_bytes()
 
