@@ -20,7 +20,7 @@ CORE += ["ubal.network", "ubal.memory"]
 
 
 def name(path):
-    """Of a module, from the package on: ``paper.claims``."""
+    """Of a module, from the package on: ``paper.tasks``."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "ubalkit"
 

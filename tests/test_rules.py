@@ -63,6 +63,17 @@ def test_a_relation_must_foretell_trials_left_out_not_fit_those_it_was_read_from
     assert rules.find(given.ensemble, replace(given.trials, table=luck)) == []
 
 
+def test_what_members_learnt_by_heart_is_no_evidence():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.random((60, 3)), columns=list("abc"))
+    frame["y"] = 3 * frame["c"] + rng.standard_normal(60) * 0.4
+    trials = readers.from_frame(frame, "y", direction="maximize", space=UNIT)
+    ensemble = metamodel.fit(trials, n_members=5, n_folds=2, steps=600, weight_decays=[1e-5])
+    assert rules.find(ensemble, trials) == []
+    assert rules.find(replace(ensemble, unseen=~ensemble.unseen), trials) != []
+    assert rules.find(replace(ensemble, unseen=np.zeros((5, 60), bool)), trials) == []
+
+
 def test_repetitions_of_a_configuration_are_no_further_evidence():
     frame = explained("difference").trials.usable[[*"abc", "y"]].head(40)
     trials = readers.from_frame(pd.concat([frame] * 4), "y", direction="maximize", space=UNIT)

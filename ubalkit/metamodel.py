@@ -286,7 +286,8 @@ def load(path: Path) -> Ensemble:
         "held_out": np.array(plain["held_out"], dtype=float),
         "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
         "unit": np.array(plain["unit"]),
-        "unseen": np.array(plain.get("unseen", [[]]), dtype=bool),
+        # Files of before do not say it.
+        "unseen": np.array(plain.get("unseen", [[False] * len(plain["unit"])]), dtype=bool),
         "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
     return Ensemble(**plain | restored)

@@ -174,7 +174,7 @@ class Protocol(Networks):
         -------
         DataFrame
             A row a configuration. Under the name of each metric, a column for
-            each number of epochs: what `convergence.at_budgets` takes.
+            each number of epochs: what notebook 7 explains.
 
         Examples
         --------
