@@ -135,6 +135,7 @@ def additive(seed):
     member = network(nn.Linear(7, 21), nn.Tanh(), nn.Linear(21, 1))
     sees = torch.eye(7, dtype=torch.float64).repeat(3, 1)
     member[0].weight.data = sees * 6 * torch.randn(21, 7, generator=generator).double()
+    member[2].weight.data = torch.randn(1, 21, generator=generator).double()
     return member
 
 
