@@ -13,6 +13,7 @@ from torch import nn
 
 from ubalkit import effects, metamodel, uncertainty
 from ubalkit import space as spaces
+from ubalkit.metamodel import Process
 
 #: Two values with the mean, variance and skewness of the uniform distribution.
 LEVELS = 0.5 - 12**-0.5, 0.5 + 12**-0.5
@@ -209,6 +210,17 @@ def test_every_network_is_decomposed_as_any_function_is(member):
     np.testing.assert_allclose(found.remainder, 0, atol=1e-10)
     assert np.ptp(found.predictions) > 1e-3
     np.testing.assert_allclose(found.member_components, expected.member_components, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(found.base_values, expected.base_values, rtol=0, atol=1e-12)
+
+
+def test_a_process_is_decomposed_as_any_function_is_where_the_background_is_a_product(balanced):
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((9, 3), (3,), (9,), (1,))
+    member = Process(*(torch.randn(*size, generator=generator).double() for size in sizes))
+    function = Function(lambda u: member(torch.as_tensor(u)))
+    found, expected = (effects.decompose(ensemble_of(space_of(3), m), rows(3)) for m in (member, function))
+    assert np.abs(found.components["h0", "h1", "h2"]).max() > 1e-3
+    np.testing.assert_allclose(found.member_components, expected.member_components, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.base_values, expected.base_values, rtol=0, atol=1e-12)
 
 

@@ -110,7 +110,7 @@ def test_shap_s_own_plots_take_the_values(explained):
     values = explained.shap.explanation()
     assert isinstance(values, shap.Explanation) and values.shape == explained.shap.values.shape
     added = values.base_values + values.values.sum(1)
-    np.testing.assert_allclose(added, explained.ensemble.predict(explained.shap.table))
+    np.testing.assert_allclose(added, explained.ensemble.predict(explained.shap.table), atol=1e-8)
     assert values.feature_names == explained.shap.names
     assert (values.display_data == explained.shap.table[explained.shap.names].to_numpy()).all()
     shap.plots.beeswarm(values, show=False)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ConfigSpace import ConfigurationSpace, Constant, Float
+from ConfigSpace import ConfigurationSpace, Constant, Float, GreaterThanCondition
 from helpers import ensemble_of, trials
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 from torch import nn
 
 from ubalkit import effects, metamodel, shapley
@@ -152,14 +153,83 @@ def test_an_unknown_metric_is_refused(given):
 # On disk
 
 
+# Gaussian processes
+
+
+def process(lengths, variance, noise):
+    kernel = kernels.ConstantKernel(variance) * kernels.RBF(lengths) + kernels.WhiteKernel(noise)
+    return GaussianProcessRegressor(kernel, optimizer=None)
+
+
+def test_draws_are_those_of_the_process_that_scikit_learn_knows():
+    x = np.random.default_rng(0).random((30, 2))
+    y, seen, lengths = np.sin(5 * x[:20, 0]) + x[:20, 1], np.arange(20) % 4 > 0, np.array([0.3, 0.8])
+    known = process(lengths, 2.0, 0.05).fit(x[:20][seen], y[seen])
+    scaled = torch.as_tensor(1 / lengths)
+    kernel = 2 * metamodel._bumps(*map(torch.as_tensor, (x, x)), scaled)
+    given = torch.tensor(0.05), torch.as_tensor(seen), torch.as_tensor(y[seen])
+    heights = metamodel._heights(kernel, *given, 20_000, torch.Generator().manual_seed(0))
+    expected, *drawn = (kernel @ heights).T.numpy()
+    mean, covariance = known.predict(x, return_cov=True)
+    np.testing.assert_allclose(expected, mean, atol=1e-10)
+    # Scikit-learn's holds the noise of a new observation too.
+    np.testing.assert_allclose(np.cov(np.transpose(drawn)), covariance - 0.05 * np.eye(30), atol=0.02)
+    assert np.diag(covariance).max() > 0.5
+
+
+def test_the_lengths_learnt_are_those_that_the_rows_were_drawn_with():
+    x = np.random.default_rng(0).random((200, 3))
+    true = [0.3, 1.0, 30.0], 1.0, 0.01
+    y = process(*true).sample_y(x, random_state=0)[:, 0]
+    apart = torch.as_tensor((x.T[:, :, None] - x.T[:, None]) ** 2)
+    *lengths, variance, noise = metamodel._most_probable(apart, torch.as_tensor(y)).exp().tolist()
+    assert lengths[:2] == pytest.approx(true[0][:2], rel=0.3) and lengths[2] > 5
+    assert variance == pytest.approx(1, rel=1) and noise == pytest.approx(0.01, rel=0.3)
+
+
+def bent(u):
+    return np.maximum(u[:, 0] + u[:, 1] - 1.2, 0)
+
+
+def conditional():
+    space = ConfigurationSpace(dict.fromkeys("abcdefg", (0.0, 1.0)))
+    space.add(GreaterThanCondition(space["b"], space["a"], 0.5))
+    return space
+
+
+def test_the_kind_is_kept_whose_members_predict_unseen_rows_better(monkeypatch):
+    smooth, both = observed(60, additive_with_pair), QUICK | {"kinds": metamodel.KINDS}
+    mlp, gp, best = (
+        metamodel.fit(smooth, **QUICK | {"kinds": k}) for k in (["MLP"], ["GP"], metamodel.KINDS)
+    )
+    assert (mlp.kind, gp.kind, best.kind) == ("MLP", "GP", "GP") and gp.r2 > mlp.r2 + 0.1
+    np.testing.assert_array_equal(best.held_out, gp.held_out)
+    # The two that have not seen the same rows err in opposite directions.
+    left_out = np.where(gp.unseen, gp.predict_unit(gp.unit), np.nan)
+    np.testing.assert_allclose(np.nanmean(left_out, axis=0), gp.held_out, atol=1e-9)
+    assert np.nanstd(left_out, axis=0).min() > 0
+    flat = ConfigurationSpace(dict.fromkeys("ab", (0.0, 1.0)))
+    assert metamodel.fit(observed(60, bent, flat), **both).kind == "MLP"
+    # Where a process is not for, no one is fitted.
+    assert metamodel.fit(observed(60, additive_with_pair, conditional()), **both).kind == "MLP"
+    monkeypatch.setattr(metamodel, "_MOST", 59)
+    assert metamodel.fit(smooth, **QUICK | {"kinds": ["GP"]}).kind == "MLP"
+
+
+def test_a_process_finds_nothing_in_noise():
+    ensemble = metamodel.fit(observed(100, noise), kinds=["GP"])
+    assert ensemble.r2 < 0.1 and ensemble.trust.verdict == "none"
+
+
+@pytest.mark.parametrize("kind", metamodel.KINDS)
 @pytest.mark.parametrize("share", [0.25, math.nan], ids=["noise known", "not known"])
-def test_saved_and_loaded_it_is_the_same(share, tmp_path):
+def test_saved_and_loaded_it_is_the_same(share, kind, tmp_path):
     space = ConfigurationSpace()
     space.add([Float("rate", (1e-4, 1.0), log=True), Constant("frozen", 0.3), Float("a", (-1.0, 1.0))])
     given = observed(60, lambda u: u[:, 0] + 0.05 * noise(u), space)
     given = trials(given.table, space, y="minimize")
     variance = given.table["y"].var(ddof=0)
-    ensemble = metamodel.fit(given, noise=share * variance, **QUICK)
+    ensemble = metamodel.fit(given, noise=share * variance, kinds=[kind], **QUICK)
     ensemble.save(tmp_path / "ensemble.json")
     plain = json.loads((tmp_path / "ensemble.json").read_text(), parse_constant=pytest.fail)
     assert plain["metric"] == "y" and len(plain["members"]) == 10
@@ -167,7 +237,8 @@ def test_saved_and_loaded_it_is_the_same(share, tmp_path):
     np.testing.assert_array_equal(again.predict(given.table), ensemble.predict(given.table))
     np.testing.assert_array_equal(again.held_out, ensemble.held_out)
     assert again.space == space and spaces.varied(again.space) == spaces.varied(space)
-    assert (again.metric, again.chosen, again.sign) == (ensemble.metric, ensemble.chosen, -1)
+    assert (again.metric, again.kind, again.sign) == ("y", kind, -1)
+    assert again.selection.to_dict() == ensemble.selection.to_dict()
     assert (again.n_observations, again.n_failed) == (60, 0)
     pd.testing.assert_frame_equal(again.quality, ensemble.quality, check_exact=True)
     assert ensemble.ceiling == pytest.approx(1 - share, nan_ok=True)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ubalkit import space as spaces
 from ubalkit import uncertainty, workers
-from ubalkit.metamodel import Ensemble
+from ubalkit.metamodel import Ensemble, Process
 from ubalkit.shapley import Attribution
 
 #: Up to so many hyperparameters all 2^d effects are computed, beyond it those
@@ -325,6 +325,9 @@ def decompose(
     Sobol' indices of first order and shares of the orders are exact then; total
     indices lack the larger sets.
 
+    A Gaussian process is averaged over each hyperparameter of the background
+    alone, which is exact where no clause forbids a part of the space.
+
     Raises
     ------
     ValueError
@@ -478,6 +481,8 @@ def _game(
     held = _held(sets, unit.shape[1])
     x, b = (torch.as_tensor(spaces.encoded(space, points)) for points in (unit, background))
     taken = torch.as_tensor(held.take(spaces.inputs(space), axis=1))
+    if isinstance(member, Process):
+        return _game_of_process(member, x, b, held, spaces.inputs(space))
     values = torch.empty(len(x), len(sets), dtype=torch.float64)
     with torch.no_grad():
         if not _is_mlp(member):
@@ -502,6 +507,23 @@ def _game(
             # And so is the last: the mean over the background comes before it.
             values[k] = (hidden.mean(0) @ last.T + last_bias).squeeze(1)
     return values
+
+
+def _game_of_process(
+    member: Process, x: Tensor, background: Tensor, held: np.ndarray, owner: np.ndarray
+) -> Tensor:
+    """The game of a process, whose bumps are products over hyperparameters: each has a mean of its own."""
+    columns = nn.functional.one_hot(torch.as_tensor(owner)).double()
+    inside, least = torch.as_tensor(held).double(), torch.finfo(torch.float64).tiny
+
+    def logarithms(points: Tensor) -> Tensor:
+        return ((points[:, None] - member.centres) * member.scales) ** 2 @ columns / -2
+
+    elsewhere = logarithms(background).exp().mean(0).clamp(min=least).log()
+    both = (logarithms(point[None])[0] - elsewhere for point in x)
+    return torch.stack(
+        [torch.exp(inside @ b.T + elsewhere.sum(1)) @ member.heights + member.mean for b in both]
+    )
 
 
 def _switched(space: ConfigurationSpace, unit: np.ndarray, background: np.ndarray, held: np.ndarray):

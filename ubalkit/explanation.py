@@ -272,7 +272,9 @@ def explain(
         Whether to show a bar over the networks to train and to take apart; by
         default where someone looks on, at a terminal.
     **fit
-        Further settings for `metamodel.fit`.
+        Further settings for `metamodel.fit`. Of MLPs and Gaussian processes
+        those are kept that predict held-out trials better, unless ``kinds``
+        says otherwise.
 
     Returns
     -------
@@ -303,7 +305,8 @@ def explain(
     trials = trials.on_scale(scale, own) if scale else trials
     metric = trials.metric if scale else own
     progress = sys.stderr.isatty() if progress is None else progress
-    total = len(fit.get("architectures", metamodel.ARCHITECTURES)) + 1 + fit.get("n_members", 10)
+    fit = {"kinds": metamodel.KINDS} | fit
+    total = len(fit.get("architectures", metamodel.ARCHITECTURES)) + 2 + fit.get("n_members", 10)
     with workers.bar(total, 0, progress, unit="step") as advance:
         ensemble = metamodel.fit(trials, metric, seed=seed, advance=advance, **fit)
         ensemble.trust.check(_hint(trials.usable[metric]))

@@ -1,14 +1,18 @@
-"""Meta-models: ensembles of MLPs that predict a metric from the hyperparameters.
+"""Meta-models: ensembles that predict a metric from the hyperparameters.
 
 As in Section 3 and Fig. 2 of the paper, a member is an MLP regressor with n_h
 hidden layers of d_h units, trained on observations, and there is an ensemble
 of members for each metric. Here every member leaves out a fifth of the
 observations and weights the others at random. How well it predicts what it has
 not seen tells how far it can be believed.
+
+Where asked for, an ensemble of Gaussian processes is tried beside the MLPs,
+and the one is kept that predicts what it has not seen better.
 """
 
 import functools
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from ConfigSpace import ConfigurationSpace
+from scipy.optimize import minimize
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -25,9 +30,13 @@ from ubalkit import files, uncertainty, workers
 from ubalkit import space as spaces
 from ubalkit.observations import Trials
 
+#: Kinds of members among which the error on unseen rows decides.
+KINDS = ("MLP", "GP")
+
 #: (n_h, d_h) and weight decays among which cross-validation chooses.
 ARCHITECTURES = ((1, 32), (2, 32))
 WEIGHT_DECAYS = (1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
+_SIZE = ["n_h", "d_h", "weight_decay"]
 
 # Each member leaves out one of so many parts of the rows in turn.
 _PARTS = 5
@@ -35,6 +44,10 @@ _PARTS = 5
 # weight varies as its count in a bootstrap resample does, variance over squared
 # mean one, while no row but those of the part is lost.
 _SHAPE = 1 / (1 - 2 / _PARTS)
+
+# More rows than this a Gaussian process is not fitted to, whose time grows with their cube; its lengths are
+# learnt from so many, its draws bend at so many points besides the rows, and their kernel has so much noise.
+_MOST, _LEARN_FROM, _N_CENTRES, _JITTER = 1000, 300, 256, 1e-4
 
 #: Below this share of the explainable variance an explanation is called poor.
 LEAST_R2 = 0.5
@@ -137,7 +150,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """MLPs trained on resamples of the same observations; `fit` makes them.
+    """MLPs, or draws of a Gaussian process, fitted to parts of the same observations; `fit` makes them.
 
     Attributes
     ----------
@@ -145,8 +158,8 @@ class Ensemble:
         What is predicted.
     space : ConfigurationSpace
         Where the configurations lie.
-    members : list of nn.Sequential
-        The networks. Each maps what `space.encoded` makes of the coordinates,
+    members : list of nn.Sequential or of Process
+        Each maps what `space.encoded` makes of the coordinates,
         of shape (n, n_inputs), to the metric, of shape (n, 1), in float64.
     quality : DataFrame
         How well held-out rows are predicted: ``r2`` with its 90 % interval
@@ -158,7 +171,7 @@ class Ensemble:
         For each row fitted, the mean prediction of the members that have not
         seen it; NaN where all have.
     selection : DataFrame
-        Cross-validated quality of each architecture and weight decay.
+        Cross-validated quality of each architecture and weight decay of MLPs.
     unit : ndarray, shape (n_observations, d)
         Unit-cube coordinates of the rows fitted.
     n_failed : int
@@ -184,7 +197,7 @@ class Ensemble:
 
     metric: str
     space: ConfigurationSpace
-    members: list[nn.Sequential]
+    members: list[nn.Module]
     quality: pd.DataFrame
     held_out: np.ndarray
     selection: pd.DataFrame
@@ -215,8 +228,13 @@ class Ensemble:
         return 1 if self.maximize else -1
 
     @property
+    def kind(self) -> str:
+        """``GP`` if the members are draws of Gaussian processes, else ``MLP``."""
+        return "GP" if isinstance(self.members[0], Process) else "MLP"
+
+    @property
     def chosen(self) -> dict:
-        """The ``n_h``, ``d_h`` and ``weight_decay`` that cross-validation chose."""
+        """The ``n_h``, ``d_h`` and ``weight_decay`` of MLPs that cross-validation chose."""
         n_h, d_h, decay = self.selection["r2"].idxmax()
         return {"n_h": int(n_h), "d_h": int(d_h), "weight_decay": float(decay)}
 
@@ -231,7 +249,7 @@ class Ensemble:
     def save(self, path: Path) -> None:
         """Write the ensemble as JSON, which `load` reads."""
         plain = vars(self) | {
-            "activation": "gelu",
+            "kind": self.kind,
             "space": spaces.plain(self.space),
             "members": [[p.tolist() for p in member.parameters()] for member in self.members],
             "quality": self.quality.to_dict("index"),
@@ -277,14 +295,16 @@ def load(path: Path) -> Ensemble:
     True
     """
     plain = files.read_sealed(path)
-    del plain["activation"]
+    # Files of before tell the activation of MLPs, their only kind.
+    module = {"GP": Process, "MLP": _module}[plain.pop("kind", "MLP")]
+    plain.pop("activation", None)
     tensors = [[torch.tensor(a, dtype=torch.float64) for a in member] for member in plain["members"]]
     restored = {
         "space": spaces.from_plain(plain["space"]),
-        "members": [_module(parameters) for parameters in tensors],
+        "members": [module(*parameters) for parameters in tensors],
         "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
         "held_out": np.array(plain["held_out"], dtype=float),
-        "selection": pd.DataFrame(plain["selection"]).set_index(["n_h", "d_h", "weight_decay"]),
+        "selection": pd.DataFrame(plain["selection"]).set_index(_SIZE),
         "unit": np.array(plain["unit"]),
         # Files of before do not say it.
         "unseen": np.array(plain.get("unseen", [[False] * len(plain["unit"])]), dtype=bool),
@@ -302,6 +322,7 @@ def fit(
     architectures: Sequence[tuple[int, int]] = ARCHITECTURES,
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
     steps: int = 600,
+    kinds: Sequence[str] = KINDS[:1],
     noise: float = float("nan"),
     seed: int = 0,
     advance: Callable[[int], None] = workers.nothing,
@@ -313,6 +334,13 @@ def fit(
     without one fifth of the rows in turn, the errors of the others weighted at
     random (as in Rubin's Bayesian bootstrap, 1981). These weights vary as the
     counts of a bootstrap do, without its loss of a third of the rows.
+
+    A Gaussian process has a squared-exponential kernel with a length for each
+    hyperparameter. Lengths and noise are the most probable ones given four
+    fifths of the rows, with the prior of Hvarfner, Hellsten and Nardi (2024),
+    which expects longer lengths of more hyperparameters. A member is a draw
+    from what is then known of the function; two that have seen the same rows
+    err in opposite directions, so that their mean is the expected function.
 
     Parameters
     ----------
@@ -332,6 +360,10 @@ def fit(
     steps : int
         Number of steps of full-batch Adam, whose rate falls to zero along half
         a cosine.
+    kinds : sequence of str
+        Which of `KINDS` to fit; of both, the one is given whose held-out R² is
+        higher. Gaussian processes are not for conditions between
+        hyperparameters, nor for more than 1000 rows: MLPs take their place.
     noise : float
         Variance of the metric between seeds of one configuration (see
         `noise_variance`), which sets the ceiling of R²: by default that of
@@ -374,24 +406,38 @@ def fit(
     configuration = pd.DataFrame(unit).groupby([*range(unit.shape[1])], sort=False).ngroup().to_numpy()
     n = configuration.max() + 1
     folds = (rng.permutation(n) % n_folds)[configuration]
-    selection = _selection(train, x, target, folds, configuration, architectures, weight_decays)
-    n_h, d_h, decay = selection["r2"].idxmax()
-
     weights = rng.gamma(_SHAPE, size=(n_members, n))
     weights[np.arange(n_members)[:, None] % _PARTS == rng.permutation(n) % _PARTS] = 0
     weights = weights.take(configuration, axis=1)
-    networks = train(weights, int(n_h), int(d_h), torch.full((n_members,), decay))
-    members = [_member([p[k] for p in networks], mean, std) for k in range(n_members)]
-    left_out = np.where(weights == 0, _predict(members, inputs), np.nan)
-    held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
-    quality = {f"member {k}": _scores(y, values, configuration) for k, values in enumerate(left_out)}
-    whole = _scores(y, held_out, configuration)
-    quality = pd.DataFrame({"ensemble": whole, **quality}).T.astype({"n": int})
+    unseen, selection, fitted = weights == 0, pd.DataFrame(columns=_SIZE).set_index(_SIZE), {}
+    if space.conditions or len(y) > _MOST:
+        kinds = KINDS[:1]
+    if "MLP" in kinds:
+        selection = _selection(train, x, target, folds, configuration, architectures, weight_decays)
+        n_h, d_h, decay = selection["r2"].idxmax()
+        networks = train(weights, int(n_h), int(d_h), torch.full((n_members,), decay))
+        members = [_member([p[k] for p in networks], mean, std) for k in range(n_members)]
+        fitted["MLP"] = members, _predict(members, inputs)
+    if "GP" in kinds:
+        owner, points = spaces.inputs(space), spaces.encoded(space, spaces.spread(space, _N_CENTRES, seed))
+        draws, expected = _processes(inputs, y, owner, points, unseen, rng)
+        advance(1)
+        fitted["GP"] = draws, _predict(expected, inputs)
+
+    judged = {}
+    for kind, (_, predictions) in fitted.items():
+        left_out = np.where(unseen, predictions, np.nan)
+        held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
+        whole = _scores(y, held_out, configuration)
+        quality = {f"member {k}": _scores(y, values, configuration) for k, values in enumerate(left_out)}
+        judged[kind] = held_out, pd.DataFrame({"ensemble": whole, **quality}).T.astype({"n": int})
+    kind = max(judged, key=lambda kind: judged[kind][1].loc["ensemble", "r2"])
     if np.isnan(noise):
         noise = noise_variance(pd.DataFrame({metric: y}, pd.Index(configuration, name="index")), metric)
+    held_out, quality = judged[kind]
     data, ceiling = (unit, len(trials) - len(y)), 1 - noise / y.var()
-    about = (ceiling, trials.metrics[metric] == "maximize", weights == 0)
-    return Ensemble(metric, space, members, quality, held_out, selection, *data, *about)
+    about = (ceiling, trials.metrics[metric] == "maximize", unseen)
+    return Ensemble(metric, space, fitted[kind][0], quality, held_out, selection, *data, *about)
 
 
 def _selection(train, x, target, folds, configuration, architectures, weight_decays) -> pd.DataFrame:
@@ -407,7 +453,7 @@ def _selection(train, x, target, folds, configuration, architectures, weight_dec
         for decay, predicted in zip(weight_decays, predictions):
             held_out = predicted.gather(0, torch.as_tensor(folds)[None])[0].numpy()
             scores[n_h, d_h, decay] = _scores(target.numpy(), held_out, configuration)
-    return pd.DataFrame(scores).T.rename_axis(["n_h", "d_h", "weight_decay"])
+    return pd.DataFrame(scores).T.rename_axis(_SIZE)
 
 
 def observed(trials: Trials, metric: str, n_more: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -522,10 +568,10 @@ def _member(parameters: list[Tensor], mean: float, std: float) -> nn.Sequential:
     in_units = [*hidden, weights * std, bias * std + mean]
     # The weights of a linear module are transposed; its bias is a row without a batch.
     turned = [p[0] if k % 2 else p.T.contiguous() for k, p in enumerate(in_units)]
-    return _module(turned)
+    return _module(*turned)
 
 
-def _module(parameters: list[Tensor]) -> nn.Sequential:
+def _module(*parameters: Tensor) -> nn.Sequential:
     """The member that has these weights and biases, in turn."""
     modules = []
     for weights, bias in zip(parameters[::2], parameters[1::2]):
@@ -536,6 +582,112 @@ def _module(parameters: list[Tensor]) -> nn.Sequential:
         # ten times faster in float64.
         modules += [linear, nn.GELU(approximate="tanh")]
     return nn.Sequential(*modules[:-1]).requires_grad_(False)
+
+
+class Process(nn.Module):
+    """A function that a Gaussian process has drawn: a constant and a bump around each centre.
+
+    Parameters
+    ----------
+    centres : Tensor, shape (n, n_inputs)
+        Where the bumps are.
+    scales : Tensor, shape (n_inputs,)
+        One over the length of the kernel along each input.
+    heights : Tensor, shape (n,)
+        How high the bumps are; negative ones are dips.
+    mean : Tensor, shape (1,)
+        The constant.
+
+    Examples
+    --------
+    >>> bump = Process(torch.zeros(1, 2), torch.ones(2), torch.tensor([2.0]), torch.tensor([0.5]))
+    >>> bump(torch.tensor([[0.0, 0.0], [9.0, 9.0]])).tolist()
+    [[2.5], [0.5]]
+    """
+
+    def __init__(self, centres: Tensor, scales: Tensor, heights: Tensor, mean: Tensor):
+        super().__init__()
+        parts = (nn.Parameter(part, requires_grad=False) for part in (centres, scales, heights, mean))
+        self.centres, self.scales, self.heights, self.mean = parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values, (n, 1), at inputs, (n, n_inputs)."""
+        return (_bumps(x, self.centres, self.scales) @ self.heights + self.mean)[:, None]
+
+
+def _bumps(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
+    # High bumps cancel, so that distances must be exact.
+    exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
+    return torch.exp(torch.cdist(a * scales, b * scales, **exact) ** 2 / -2)
+
+
+def _processes(x, y, owner, points, unseen, rng) -> tuple[list[Process], list[Process]]:
+    """For each row of `unseen` a draw from the process that knows the others, and the expected function."""
+    mean, std, x = torch.tensor([y.mean()]), y.std(), torch.as_tensor(x)
+    target, centres = torch.as_tensor(y - y.mean()) / std, torch.cat([x, torch.as_tensor(points)])
+    some = rng.permutation(len(y))[:_LEARN_FROM]
+    parts, part_of = np.unique(unseen, axis=0, return_inverse=True)
+    seeds = rng.integers(2**32, size=len(parts)).tolist()
+
+    def of_part(k: int) -> tuple[Tensor, Tensor]:
+        learn, n_pairs = some[~parts[k][some]], (np.sum(part_of == k) + 1) // 2
+        apart = [torch.cdist(*[x[learn][:, owner == j]] * 2) ** 2 for j in range(owner.max() + 1)]
+        *lengths, variance, noise = _most_probable(torch.stack(apart), target[learn]).exp()
+        scales = 1 / torch.stack(lengths)[owner]
+        kernel, seen = variance * _bumps(centres, centres, scales), torch.as_tensor(~parts[k])
+        generator = torch.Generator().manual_seed(seeds[k])
+        return scales, variance * std * _heights(kernel, noise, seen, target[seen], n_pairs, generator)
+
+    learnt = workers.in_threads(of_part, range(len(parts)))
+    draws, expected = [], []
+    for member, k in enumerate(part_of):
+        scales, heights = learnt[k]
+        place = np.sum(part_of[:member] == k)
+        expected.append(Process(centres, scales, heights[:, 0], mean))
+        drawn = heights[:, 0] + (-1) ** place * heights[:, 1 + place // 2]
+        draws.append(Process(centres, scales, drawn, mean))
+    return draws, expected
+
+
+def _heights(kernel, noise, seen, y, n_draws: int, generator: torch.Generator) -> Tensor:
+    """Of the expected function, and of what so many draws add to it, (n_centres, 1 + n_draws).
+
+    A draw is one of the prior's, less what the process would expect of its
+    values at the rows seen (Matheron's rule).
+    """
+    known, n = torch.cat([seen, seen.new_zeros(len(kernel) - len(seen))]), len(kernel)
+    factor = torch.linalg.cholesky(kernel[known][:, known] + noise * torch.eye(len(y)))
+    root = torch.linalg.cholesky(kernel + _JITTER * kernel[0, 0] * torch.eye(n))
+    random, errors = torch.randn(2, n, n_draws, generator=generator, dtype=torch.float64)
+    heights = torch.zeros(n, 1 + n_draws, dtype=torch.float64)
+    heights[:, 1:] = torch.linalg.solve_triangular(root.T, random, upper=True)
+    met = (root @ random)[known] + noise**0.5 * errors[known]
+    heights[known] += torch.cholesky_solve(torch.cat([y[:, None], -met], 1), factor)
+    return heights
+
+
+def _most_probable(apart: Tensor, y: Tensor) -> Tensor:
+    """Logarithms of a process's lengths, of its variance and of the noise, (d + 2,).
+
+    `apart` holds squared distances along each hyperparameter, (d, n, n).
+    """
+    d, unit = len(apart), torch.eye(len(y))
+    typical = 2**0.5 + math.log(d) / 2
+
+    def improbable(values: np.ndarray) -> tuple[float, np.ndarray]:
+        free = torch.tensor(values, requires_grad=True)
+        *_, variance, noise = free.exp()
+        kernel = variance * torch.exp(torch.tensordot((-2 * free[:d]).exp(), apart, 1) / -2)
+        factor = torch.linalg.cholesky(kernel + noise * unit)
+        white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
+        prior = ((free[:d] - typical) ** 2).sum() / 6 + free[d] ** 2 / 18
+        loss = (white**2).sum() / 2 + factor.diagonal().log().sum() + prior
+        loss.backward()
+        return loss.item(), free.grad.numpy()
+
+    starts = [np.array([length] * d + [0.0, noise]) for length, noise in ((0.0, -2.0), (-1.0, -5.0))]
+    within = {"jac": True, "method": "L-BFGS-B", "bounds": [(-3, 5)] * d + [(-4, 6), (-9, 2)]}
+    return torch.as_tensor(min((minimize(improbable, s, **within) for s in starts), key=lambda f: f.fun).x)
 
 
 def r2_interval(

@@ -73,7 +73,7 @@ def page(explained, *, made: str = "") -> str:
         orders=explained.decomposition.orders(),
         pairs=pairs[pairs["order"] == 2].head(_N_PAIRS),
         rules=explained.rules,
-        chosen=ensemble.chosen | {"members": len(ensemble.members)},
+        ensemble=ensemble,
         next_space=json.dumps(spaces.plain(explained.space), indent=1, default=str),
         charts=[(name, _words(name, curves.get_group(name))) for name in charted],
     )
@@ -235,8 +235,12 @@ def _model(ensemble) -> dict:
     clause = lambda c: _clause(space, c, stops, np.concatenate(points))  # noqa: E731
     conditions = {n: [clause(c) for c in space.parent_conditions_of[n]] for n in space if n in names}
     quantile = stats.t.ppf((1 + uncertainty.LEVEL) / 2, n_members - 1) if n_members > 1 else 0.0
+    members = [[_digits(p.numpy(), 12) for p in member.parameters()] for member in ensemble.members]
+    # Gaussian processes share their centres.
+    centres = [member.pop(0) for member in members] if ensemble.kind == "GP" else [None]
     return {
-        "members": [[_digits(p.detach().numpy(), 10) for p in m.parameters()] for m in ensemble.members],
+        "centres": centres[0],
+        "members": members,
         "backgrounds": [_digits(b, 10) for b in encoded],
         "owner": spaces.inputs(space).tolist(),
         "fallback": _digits(spaces.encoded(space, spaces.default(space))[0], 10),

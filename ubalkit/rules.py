@@ -219,6 +219,11 @@ class Rule:
         return self.region.words(self.space, self.pair)
 
     @property
+    def matters(self) -> bool:
+        """Whether its form explains at least a hundredth of the metric's variance."""
+        return self.found["share"] >= 0.01
+
+    @property
     def sentence(self) -> str:
         """The rule and what speaks for it."""
         gain, low, high, luck = self.found[["gain", "gain_low", "gain_high", "surprise"]]
@@ -321,7 +326,7 @@ def find(
         What it was fitted to.
     least : float
         The share of shuffles below which a rule must stay: with 1, what was
-        proposed for each pair comes, tested or not.
+        proposed for each pair comes, tested or not, if it `matters <Rule.matters>`.
     n_shuffles : int
         How often what the trials add is shuffled, by random signs.
     seed : int
@@ -364,7 +369,8 @@ def find(
     error, best = ((both[:, 0] - both[:, 1]) ** 2 - both[:, 1] ** 2).sum(1), {}
     for k in error.argsort():
         best.setdefault(tried[k][0].names, (*tried[k], t[k], surprise[k]))
-    found = [_rule(whole, *how) for how in best.values() if how[-1] <= least]
+    # What explains next to nothing of the metric is true, or chance, and no use.
+    found = [rule for how in best.values() if how[-1] <= least and (rule := _rule(whole, *how)).matters]
     return sorted(found, key=lambda rule: -rule.found["t"])
 
 

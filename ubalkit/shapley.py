@@ -283,7 +283,8 @@ def deep_shap(
     ------
     ValueError
         If the ensemble predicts no better than the mean (see
-        `metamodel.Ensemble.trust`), or the space has conditions.
+        `metamodel.Ensemble.trust`), is of Gaussian processes, or the space has
+        conditions.
     ArithmeticError
         If base value and SHAP values do not add up to a prediction.
 
@@ -300,10 +301,10 @@ def deep_shap(
     """
     shap = extra("shap")  # takes seconds to import, and only this needs it
 
-    if ensemble.space.conditions:
+    if ensemble.space.conditions or ensemble.kind != "MLP":
         raise ValueError(
-            "Deep SHAP cannot follow conditions between hyperparameters; effects.decompose(…).shap() "
-            "is exact and can."
+            "Deep SHAP follows networks, but neither Gaussian processes nor conditions between "
+            "hyperparameters; effects.decompose(…).shap() is exact and can."
         )
     ensemble.trust.check()
     unit = spaces.to_unit(ensemble.space, table)

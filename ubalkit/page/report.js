@@ -26,7 +26,29 @@ const forbidden = (stops) => study.forbidden.some((clause) => met(clause, active
 /* GELU in its tanh form, as the networks were trained with. */
 const gelu = (z) => z / (1 + Math.exp(-1.5957691216057308 * z * (1 + 0.044715 * z * z)));
 
+/* Gaussian processes: how near an input is to each centre, along each hyperparameter. */
+function near([scales], inputs) {
+  return study.centres.map((centre) => {
+    const apart = new Array(d).fill(0);
+    centre.forEach((c, k) => { apart[study.owner[k]] += ((inputs[k] - c) * scales[k]) ** 2; });
+    return apart.map((square) => Math.exp(-square / 2));
+  });
+}
+
+/* A bump around each centre, the product over hyperparameters. */
+function bumps([, heights, [constant]], factor) {
+  return heights.reduce((sum, height, i) => {
+    let bump = height;
+    for (let j = 0; j < d; j++) bump *= factor(i, j);
+    return sum + bump;
+  }, constant);
+}
+
 function evaluate(member, inputs) {
+  if (study.centres) {
+    const here = near(member, inputs);
+    return bumps(member, (i, j) => here[i][j]);
+  }
   let values = inputs;
   for (let layer = 0; layer < member.length; layer += 2) {
     const weights = member[layer], last = layer + 2 === member.length;
@@ -57,19 +79,28 @@ function predict(stops) {
 
 /* The game of one member: the mean prediction with some hyperparameters as set, the others as in the background. */
 function game(k, stops) {
-  const points = study.backgrounds[k], own = inputs(stops), known = new Map();
+  const member = study.members[k], points = study.backgrounds[k], own = inputs(stops), known = new Map();
+  const here = study.centres && near(member, own), there = study.centres && elsewhere(k);
   return (held) => {
     const name = held.join();
     if (!known.has(name)) {
       const taken = new Array(d).fill(false);
       for (const j of held) taken[j] = true;
-      let sum = 0;
-      points.forEach((b, p) => { sum += evaluate(study.members[k], mixture(stops, own, taken, b, k * points.length + p)); });
-      known.set(name, sum / points.length);
+      const at = (b, p) => evaluate(member, mixture(stops, own, taken, b, k * points.length + p));
+      known.set(name, here ? bumps(member, (i, j) => (taken[j] ? here : there)[i][j]) : mean(points.map(at)));
     }
     return known.get(name);
   };
 }
+
+/* How near a member's centres are to the background, on average. */
+const averages = [];
+function elsewhere(k) {
+  averages[k] ??= average(study.backgrounds[k].map((b) => near(study.members[k], b)));
+  return averages[k];
+}
+
+const average = (tables) => tables[0].map((row, i) => row.map((_, j) => mean(tables.map((table) => table[i][j]))));
 
 /* Shapley values of one member, over all sets of hyperparameters. */
 function exact(k, stops) {
