@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import claims
 import comparisons
+import drawings
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,7 +72,7 @@ def test_names_are_symbols_only_as_long_as_ubal_s_labels_are_used(decompositions
 
 
 def test_networks_stand_at_their_differences_in_the_colour_of_their_accuracy(table):
-    drawn = panels(paper.coupling(table))
+    drawn = panels(drawings.coupling(table))
     assert [ax.get_title() for ax in drawn] == list(paper.LABELS.values())
     for ax, metric in zip(drawn, METRICS):
         points = of_kind(ax, PathCollection)
@@ -84,12 +85,12 @@ def test_networks_stand_at_their_differences_in_the_colour_of_their_accuracy(tab
 
 
 DRAWN = {
-    "quality": lambda table, _: paper.quality({m: table[m].to_numpy() * 0.9 for m in METRICS}, table),
-    "ranges": lambda _, shap: paper.ranges(
+    "quality": lambda table, _: drawings.quality({m: table[m].to_numpy() * 0.9 for m in METRICS}, table),
+    "ranges": lambda _, shap: drawings.ranges(
         {"ours": advice.recommend(shap), "paper": claims.constraints(shap)}, shap
     ),
-    "best_of": lambda t, _: paper.best_of(comparisons.best_of({"full": t}, BACK, n_resamples=9), BACK),
-    "coupling": lambda table, _: paper.coupling(table),
+    "best_of": lambda t, _: drawings.best_of(comparisons.best_of({"full": t}, BACK, n_resamples=9), BACK),
+    "coupling": lambda table, _: drawings.coupling(table),
 }
 
 
