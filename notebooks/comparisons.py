@@ -104,8 +104,9 @@ def trials_to_reach(curves: pd.DataFrame, accuracy: float) -> pd.DataFrame:
     Examples
     --------
     >>> curve = {"n": [1, 2, 4], "best": [0.2, 0.5, 0.8], "low": [0.1, 0.3, 0.6], "high": [0.5, 0.7, 0.9]}
-    >>> trials_to_reach(pd.DataFrame(curve).assign(arm="whole"), 0.5).loc["whole"].tolist()
-    [2.0, 1.0, 4.0]
+    >>> curves = pd.DataFrame(curve).assign(arm="whole")
+    >>> [trials_to_reach(curves, goal).loc["whole"].tolist() for goal in (0.5, 0.85)]
+    [[2.0, 1.0, 4.0], [nan, 4.0, nan]]
     """
     # The upper bound of the band is the first to get there.
     columns = {"n": "best", "low": "high", "high": "low"}

@@ -118,17 +118,6 @@ def networks():
     return table.assign(test_accuracy=test, backprojection_accuracy=back)
 
 
-def test_the_margins_are_the_factors_of_a_units_own_activity():
-    # With one layer, ΔW is linear in FP where everything else is held: see UBAL.update.
-    table = spaces.sample(SPACE, 0, range(50))
-    found = claims.margins(table)
-    assert list(found) == ["W_1", "W_2", "M_1", "M_2"]
-    np.testing.assert_allclose(found["W_2"], table["gammaF_2"] - table["beta_3"])
-    np.testing.assert_allclose(found["M_1"], table["gammaB_1"] - (1 - table["beta_1"]))
-    one = claims.margins(spaces.sample(hyperparameters.space(2), 0, range(5)))
-    assert list(one) == ["W_1", "M_1"]
-
-
 @pytest.mark.parametrize("n_best", [20, 70])
 def test_coupling_counts_layers_in_which_gamma_is_above_beta(networks, n_best, metric="test_accuracy"):
     found = claims.coupling(networks, n_best=n_best).loc[metric]

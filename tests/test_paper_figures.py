@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import claims
-import comparisons
 import drawings
 import matplotlib
 import matplotlib.pyplot as plt
@@ -13,7 +11,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from test_figures import assert_drawn_alike, decomposed, of_kind, panels, texts, words
 
-from ubalkit import advice, figures, files, metamodel, observations, shapley
+from ubalkit import figures, files, metamodel, observations, shapley
 from ubalkit import space as spaces
 from ubalkit.paper import figures as paper
 from ubalkit.paper import protocols
@@ -84,21 +82,11 @@ def test_networks_stand_at_their_differences_in_the_colour_of_their_accuracy(tab
     assert drawn[0].get_ylabel() == f"{SYMBOLS[4]} − {SYMBOLS[2]}"
 
 
-DRAWN = {
-    "quality": lambda table, _: drawings.quality({m: table[m].to_numpy() * 0.9 for m in METRICS}, table),
-    "ranges": lambda _, shap: drawings.ranges(
-        {"ours": advice.recommend(shap), "paper": claims.constraints(shap)}, shap
-    ),
-    "best_of": lambda t, _: drawings.best_of(comparisons.best_of({"full": t}, BACK, n_resamples=9), BACK),
-    "coupling": lambda table, _: drawings.coupling(table),
-}
-
-
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", DRAWN)
-def test_drawn_and_saved_twice_the_files_are_equal(name, table, attributions, tmp_path):
+def test_the_jitter_of_accuracies_is_the_same_each_time(table, tmp_path):
     style = matplotlib.rc_params_from_file(figures.STYLE, use_default_template=False)
-    assert_drawn_alike(lambda: DRAWN[name](table, attributions[TEST]), tmp_path, style, style)
+    found = {metric: 0.9 * table[metric].to_numpy() for metric in METRICS}
+    assert_drawn_alike(lambda: drawings.quality(found, table), tmp_path, style, style)
 
 
 # Fig. 3 again from the recorded observations

@@ -34,13 +34,6 @@ def linear(weights, bias=0.25):
     return member
 
 
-@pytest.fixture
-def fixed_seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.fixture(scope="module")
 def explained():
     """Of an ensemble fitted to a function with an interaction."""
@@ -88,7 +81,7 @@ class Functional(nn.Module):
 
 
 @pytest.fixture
-def tanh_networks(fixed_seed):
+def tanh_networks():
     members = [
         network(nn.Linear(7, 16), nn.Tanh(), nn.Linear(16, 1)),
         network(nn.Linear(7, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)),
@@ -189,7 +182,7 @@ def test_how_far_they_are_apart_has_an_interval(known):
 
 # An absolute tolerance would let anything pass for a metric that varies by 0.0001.
 @pytest.mark.parametrize("scale", [1, 1e-4])
-def test_values_that_do_not_add_up_are_refused(scale, fixed_seed):
+def test_values_that_do_not_add_up_are_refused(scale):
     member = Functional().double().requires_grad_(False)
     member.last.weight.data *= scale
     with pytest.raises(ArithmeticError, match=r"not additive.*is allowed"):

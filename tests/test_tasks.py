@@ -49,23 +49,11 @@ def test_a_task_is_mastered_at_the_setting_found_for_it(made, best, question):
     assert (found >= pd.Series(least)).all(), found
 
 
-def test_a_network_is_the_same_alone_as_side_by_side(small):
-    together = small.evaluate(range(6))
-    pd.testing.assert_frame_equal(together.loc[[4]], small.evaluate([4]))
-    assert len(together.drop_duplicates(list(small.metrics))) > 1
-
-
 @pytest.mark.parametrize("change", [{"seed": 1}, {"epochs": 4}, {"hidden": 6}, {"n": 11}], ids=str)
 def test_other_pairs_or_training_are_another_task(small, change):
     settings = {"n": 10, "size": 4, "hidden": 5, "epochs": 3}
     assert tasks.heteroassociation(**settings).fingerprint == small.fingerprint
     assert tasks.heteroassociation(**{**settings, **change}).fingerprint != small.fingerprint
-
-
-def test_a_network_that_diverged_has_failed(small):
-    table = replace(small, x=small.x * 1e38).evaluate(range(3))
-    assert set(table["status"]) == {"failed"}
-    assert table[list(small.metrics)].isna().all(axis=None)
 
 
 def test_repeats_differ_in_their_seeds_alone(small):
@@ -103,12 +91,6 @@ def test_explained_variance_is_one_zero_and_no_less_than_minus_one():
     out = torch.stack([wanted, torch.full((2, 2), 0.5), 1 - wanted, some])
     found = tasks.explained_variance(out, wanted, torch.tensor([0.5, 0.5]))
     assert found.tolist() == [1, 0, -1, 0.75]
-
-
-def test_a_pattern_is_recalled_if_all_its_bits_are():
-    wanted = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
-    bits, whole = tasks.recalled(torch.tensor([[[0.4, 0.6], [0.4, 0.9]], [[0.1, 0.9], [0.9, 0.9]]]), wanted)
-    assert (bits.tolist(), whole.tolist()) == ([0.75, 1], [0.5, 1])
 
 
 @pytest.mark.parametrize(("right", "wrong"), [("forward", "backward"), ("backward", "forward")])
