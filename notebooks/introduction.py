@@ -1,7 +1,7 @@
 """What notebook 0 alone needs.
 
-It draws the four phases of a small network with the numbers, and chooses what
-is trained again of a task's search.
+It draws the four phases of a small network, with the numbers, chooses the
+finalists of a task's search, and moves their hyperparameters one at a time.
 """
 
 import matplotlib.pyplot as plt
