@@ -13,7 +13,6 @@ import pandas as pd
 
 from ubalkit import advice, shapley, uncertainty
 from ubalkit.advice import LOW, Recommendation
-from ubalkit.paper import tasks
 from ubalkit.shapley import Attribution
 
 #: What the paper leaves out of the next search, and where it keeps the rest (end of Section 4).
@@ -168,6 +167,31 @@ def judge(attributions: Mapping[str, Attribution], *, n_resamples: int = 500, se
     return frame
 
 
+def margins(table: pd.DataFrame) -> pd.DataFrame:
+    """By how much each weight matrix keeps from learning its own activity, from UBAL's hyperparameters.
+
+    In ΔW_l the forward prediction of the unit that learns has the factor
+    β - γ^F, in ΔM_l its backward prediction has 1 - β - γ^B. Where such a
+    factor is above zero, a unit's activity feeds back on itself.
+
+    Returns
+    -------
+    DataFrame
+        A column a matrix, ``W_1`` … (γ^F_l - β_{l+1}) and ``M_1`` …
+        (γ^B_l + β_l - 1): these factors with the sign turned, from -1 to 1;
+        above zero is good.
+
+    Examples
+    --------
+    >>> margins(pd.DataFrame({"beta_1": [0.9], "beta_2": [0.2], "gammaF_1": [0.7], "gammaB_1": [0.6]}))
+       W_1  M_1
+    0  0.5  0.5
+    """
+    layers = range(1, 1 + sum(name.startswith("gammaF") for name in table))
+    forward = {f"W_{l}": table[f"gammaF_{l}"] - table[f"beta_{l + 1}"] for l in layers}
+    return pd.DataFrame(forward | {f"M_{l}": table[f"gammaB_{l}"] + table[f"beta_{l}"] - 1 for l in layers})
+
+
 def coupling(
     table: pd.DataFrame, *, n_best: int = 20, n_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
@@ -203,7 +227,7 @@ def coupling(
     >>> coupling(networks)["mean"].unstack("layers").round(1).loc["test_accuracy"].tolist()
     [0.1, 0.3, 0.7]
     """
-    layers = (tasks.margins(table).filter(like="W_") > 0).sum(axis=1)
+    layers = (margins(table).filter(like="W_") > 0).sum(axis=1)
     rng, rows = np.random.default_rng(seed), []
     for metric in (TEST, BACK):
         best = table[metric].nlargest(n_best).index

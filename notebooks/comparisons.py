@@ -1,4 +1,4 @@
-"""Comparing searches of equal budgets, and two protocols on the same configurations."""
+"""Comparing searches of equal budgets; two protocols, and two attributions, on the same configurations."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from ubalkit import uncertainty
+from ubalkit.shapley import Attribution
 
 
 def expected_best(values: np.ndarray, n) -> np.ndarray:
@@ -103,8 +104,9 @@ def trials_to_reach(curves: pd.DataFrame, accuracy: float) -> pd.DataFrame:
     Examples
     --------
     >>> curve = {"n": [1, 2, 4], "best": [0.2, 0.5, 0.8], "low": [0.1, 0.3, 0.6], "high": [0.5, 0.7, 0.9]}
-    >>> trials_to_reach(pd.DataFrame(curve).assign(arm="whole"), 0.5).loc["whole"].tolist()
-    [2.0, 1.0, 4.0]
+    >>> curves = pd.DataFrame(curve).assign(arm="whole")
+    >>> [trials_to_reach(curves, goal).loc["whole"].tolist() for goal in (0.5, 0.85)]
+    [[2.0, 1.0, 4.0], [nan, 4.0, nan]]
     """
     # The upper bound of the band is the first to get there.
     columns = {"n": "best", "low": "high", "high": "low"}
@@ -248,3 +250,61 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = (r - r.mean(-1, keepdims=True) for r in (rankdata(v, axis=-1) for v in (a, b)))
     with np.errstate(invalid="ignore"):
         return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+
+
+def deviation(approximate: Attribution, exact: Attribution) -> pd.DataFrame:
+    """Tell how far one attribution is from another of the same configurations.
+
+    Parameters
+    ----------
+    approximate : Attribution
+        What is judged.
+    exact : Attribution
+        What it is compared with.
+
+    Returns
+    -------
+    DataFrame
+        A row for each hyperparameter, in the exact order of importance, and
+        one for ``all``. ``error`` is the mean absolute difference over the
+        mean absolute exact value; ``ratio`` is the mean absolute value over
+        that of the exact ones; ``signs`` is the share of the points of the
+        running mean at which both have the same sign. Each of these has a 90 %
+        interval, in columns that end in ``_low`` and ``_high``. ``rank`` and
+        ``exact_rank`` are those of the importance.
+
+    Examples
+    --------
+    >>> from ubalkit import effects, metamodel, readers, shapley
+    >>> x, y = np.random.default_rng(0).random((2, 60))
+    >>> trials = readers.from_frame(pd.DataFrame({"x": x, "y": y, "score": 2 * x + y}), "score")
+    >>> ensemble = metamodel.fit(trials, n_members=3, n_folds=2, steps=200, weight_decays=[1e-3])
+    >>> exact = effects.decompose(ensemble, trials.usable).shap()
+    >>> off = deviation(shapley.deep_shap(ensemble, trials.usable), exact)
+    >>> off.loc["all", ["ratio", "signs"]].round(1).tolist()
+    [1.0, 1.0]
+    """
+    assert np.array_equal(approximate.unit, exact.unit), "two attributions of different configurations"
+
+    def sizes(both, weights):
+        first, second = both[:, 0], both[:, 1]
+        means = [weights @ np.abs(values) for values in (first - second, first, second)]
+        error, size, exact_size = (np.append(m, m.sum()) for m in means)
+        # Of a hyperparameter that does nothing there is no relative error.
+        return np.stack([error, size]) / np.where(exact_size > 0, exact_size, np.nan)
+
+    def signs(attribution):
+        return [np.sign(attribution.running(name).draws[:, 0]) for name in exact.names]
+
+    # Member by member: both were drawn from the same observations.
+    both = np.stack([approximate.member_values, exact.member_values], axis=2)
+    found = uncertainty.estimate(sizes, both, nonnegative=True, resample_rows=exact.random)
+    # Replicate k of both running means is of the same member and rows.
+    alike = np.array([(a == b).mean(1) for a, b in zip(signs(approximate), signs(exact))])
+    alike = np.vstack([alike, alike.mean(0)]).T
+    low, high = uncertainty.interval(alike[0], alike[1:], n_members=len(exact.member_values))
+    columns = found.columns_of(["error", "ratio"]) | {"signs": alike[0]}
+    columns |= {"signs_low": np.maximum(low, 0), "signs_high": np.minimum(high, 1)}
+    frame = pd.DataFrame(columns, index=pd.Index([*exact.names, "all"], name="hyperparameter"))
+    frame["rank"], frame["exact_rank"] = (a.importance()["rank"] for a in (approximate, exact))
+    return frame.loc[[*exact.importance().index, "all"]]

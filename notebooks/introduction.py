@@ -1,10 +1,18 @@
-"""The figure that introduces UBAL: the four phases of a small network, with the numbers."""
+"""What notebook 0 alone needs.
+
+It draws the four phases of a small network, with the numbers, chooses the
+finalists of a task's search, and moves their hyperparameters one at a time.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.collections import LineCollection
 
+from ubalkit import advice
+from ubalkit import space as spaces
 from ubalkit.figures import GREY
+from ubalkit.paper.tasks import Task
 from ubalkit.ubal.network import UBAL
 
 _POSITIVE, _NEGATIVE = "#0072B2", "#D55E00"
@@ -90,3 +98,70 @@ def _arrow(ax, source: int, target: int, y: float, text: str) -> None:
     arrow = {"arrowstyle": "->", "color": GREY, "lw": 0.8}
     ax.annotate("", (end - gap, y), (start + gap, y), arrowprops=arrow)
     ax.text((start + end) / 2, y + 0.12, text, ha="center", va="bottom", fontsize=8, color=GREY)
+
+
+def finalists(explained, n: int = 6) -> pd.DataFrame:
+    """Configurations worth training again, by where they come from.
+
+    Parameters
+    ----------
+    explained : Explanation
+        What the trials of a task say.
+    n : int
+        How many of each kind.
+
+    Returns
+    -------
+    DataFrame
+        The hyperparameters and ``chosen``: ``observed`` (the best of the
+        table), ``predicted`` (the best by the meta-model, of 8 192 points of
+        the whole space) and ``recommended`` (the same, within the ranges that
+        the paper's rule recommends; see `advice.recommend`).
+
+    Examples
+    --------
+    >>> from ubalkit import explanation, files, observations
+    >>> trials = observations.read(files.data("tasks") / "denoising.csv")
+    >>> quick = {"n_members": 2, "n_folds": 2, "steps": 50, "weight_decays": [0.01]}
+    >>> finalists(explanation.explain(trials, **quick), n=1)["chosen"].tolist()
+    ['observed', 'predicted', 'recommended']
+    """
+    ensemble = explained.ensemble
+    observed = explained.trials.usable.nlargest(n, ensemble.metric)
+    found = {"observed": observed[spaces.names(ensemble.space)]}
+    ranges = advice.recommend(explained.at_trials.shap()).space
+    for chosen, space in (("predicted", ensemble.space), ("recommended", ranges)):
+        points = spaces.from_unit(space, spaces.spread(space, 2**13))
+        found[chosen] = points.iloc[np.argsort(-ensemble.predict(points))[:n]]
+    return pd.concat(found, names=["chosen"]).reset_index("chosen").reset_index(drop=True)
+
+
+def moved(task: Task, configuration: pd.DataFrame, n_values: int = 11, n_seeds: int = 3) -> pd.DataFrame:
+    """One hyperparameter after another moved from 0 to 1, the others kept.
+
+    Parameters
+    ----------
+    task : Task
+        What the networks are trained for.
+    configuration : DataFrame, 1 row
+        From where each hyperparameter is moved.
+    n_values, n_seeds : int
+        Values of each hyperparameter, and networks of each value.
+
+    Returns
+    -------
+    DataFrame
+        A row a network: ``hyperparameter``, ``value`` and the metrics.
+
+    Examples
+    --------
+    >>> from ubalkit.paper import tasks
+    >>> task = tasks.heteroassociation(3, size=4, hidden=5, epochs=2)
+    >>> len(moved(task, task.configurations([0]), n_values=2, n_seeds=1))  # of seven hyperparameters
+    14
+    """
+    names = spaces.names(task.space)
+    steps = [(name, value) for name in names for value in np.linspace(0, 1, n_values)]
+    rows = pd.concat([configuration[names].assign(**{name: value}) for name, value in steps])
+    rows.index = pd.MultiIndex.from_tuples(steps, names=["hyperparameter", "value"])
+    return task.repeated(rows, n_seeds)[list(task.metrics)].reset_index()

@@ -92,15 +92,6 @@ def test_a_sequential_search_is_judged_by_its_best_so_far():
     np.testing.assert_allclose(frame[["low", "high"]], [[0.1, 0.2], [0.2, 0.5], [0.5, 0.9]])
 
 
-def test_trials_to_reach_are_read_off_the_curves():
-    curves = pd.DataFrame({"arm": "a", "n": [1, 2, 4], "best": [0.2, 0.5, 0.8]})
-    curves = curves.assign(low=[0.1, 0.3, 0.6], high=[0.5, 0.7, 0.9])
-    reached = comparisons.trials_to_reach(curves, 0.5).loc["a"]
-    assert reached[["n", "low", "high"]].tolist() == [2, 1, 4]
-    assert comparisons.trials_to_reach(curves, 0.85).loc["a", "n"] != 2
-    assert np.isnan(comparisons.trials_to_reach(curves, 0.95).loc["a", "n"])
-
-
 def protocols(n=60, noise=0.2, seed=0):
     """The same configurations by two protocols; the costly one is a second look, shifted by 0.1."""
     rng = np.random.default_rng(seed)

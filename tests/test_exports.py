@@ -22,9 +22,3 @@ def test_an_export_is_read_as_it_is(export):
     assert (dict(found.metrics), len(found.usable)) == (export["metrics"], export["usable"])
     assert spaces.describe(found.space).to_dict() == export["space"]
     spaces.to_unit(found.space, found.usable)
-
-
-@pytest.mark.parametrize("file", ["wandb.csv", "hand_made.csv", "sklearn_semicolon.csv"])
-def test_of_several_metrics_one_is_asked_for(file):
-    with pytest.raises(ValueError, match=r"^No metric is named; say metric= one of \w+, [\w-]+\.$"):
-        readers.read(FOLDER / file)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import random
 import re
 import signal
 import subprocess
@@ -12,7 +11,6 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,9 +20,7 @@ from helpers import assert_same, chunk_files, until
 from ubalkit import experiment as experiments
 from ubalkit import files, observations, workers
 from ubalkit.experiment import Experiment
-from ubalkit.paper import protocols
 
-PROTOCOL = replace(protocols.get("ci").protocol, n_train=100, epochs=1, hidden=(8,), n_configurations=60)
 SPACE = ConfigurationSpace(space={"x": Float("x", (0.0, 1.0))})
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="These faults are Unix's.")
@@ -87,19 +83,6 @@ def test_an_objective_that_cannot_be_pickled_is_refused_in_a_sentence(tmp_path):
     lock = threading.Lock()
     with pytest.raises(ValueError, match=r"to another process, TypeError: cannot pickle .*lock.*n_jobs=1"):
         quiet_run(experiment(lambda configuration, seed: lock.locked()), tmp_path, n_jobs=2)
-
-
-def test_killed_twenty_times_in_a_row_the_table_is_that_of_an_undisturbed_search(tmp_path):
-    whole = quiet_run(PROTOCOL, tmp_path / "whole")
-    folder, moment, alive = tmp_path / "killed", random.Random(0), 0
-    for _ in range(20):
-        with forked(lambda: quiet_run(PROTOCOL, folder, chunk=1)) as process:
-            time.sleep(moment.uniform(0, 0.1))  # any moment
-            alive += os.waitpid(process, os.WNOHANG) == (0, 0)
-    assert alive >= 15
-    # A kill leaves no damaged file behind that would have to be computed again.
-    with no_warning():
-        assert_same(quiet_run(PROTOCOL, folder, chunk=7), whole)
 
 
 def test_a_process_of_the_search_that_is_killed_is_named_and_nothing_finished_is_lost(tmp_path, undisturbed):

@@ -34,7 +34,6 @@ SPACE = ConfigurationSpace(
 NAMES = ["beta_1", "beta_2", "rate"]
 METRICS = ONE, OTHER = "accuracy", "seconds"
 COLORS = figures.colors(METRICS)
-CONVERGING = ["rank_correlation", "curve_error", "overlap"]
 
 
 @pytest.fixture(autouse=True)
@@ -83,18 +82,6 @@ def frames(attributions):
 def methods():
     shares = np.random.default_rng(3).dirichlet(np.ones(3), (2, 3)).transpose(0, 2, 1)
     return {m: pd.DataFrame(s, NAMES, ["ours", "fANOVA", "MDI"]) for m, s in zip(METRICS, shares)}
-
-
-@pytest.fixture(scope="module")
-def converging():
-    """As `convergence.curve` gives it; one of the smallest subsamples could not be trusted."""
-    rows = itertools.product((50, 100, 400), range(3), ("fANOVA", "exact"))
-    frame = pd.DataFrame(rows, columns=["n", "repeat", "method"])
-    frame[CONVERGING] = np.random.default_rng(4).random((18, 3))
-    frame.loc[3, CONVERGING] = np.nan
-    # Rivals have importances alone.
-    frame.loc[frame["method"] == "fANOVA", CONVERGING[1:]] = np.nan
-    return frame
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +366,6 @@ DRAWN = {
     "shares": lambda decompositions: figures.shares(decompositions),
     "surfaces": lambda decompositions: figures.surfaces(decompositions[ONE]),
     "methods": lambda methods: figures.methods(methods),
-    "convergence": lambda converging: convergence.draw(converging),
 }
 
 

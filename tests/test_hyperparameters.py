@@ -23,14 +23,6 @@ def test_a_ubal_has_the_hyperparameters_of_its_depth_in_the_order_of_the_paper()
     assert names[12:] == [f"{g}_{k}" for g in ("gammaF", "gammaB") for k in range(1, 12)]
 
 
-def test_recorded_configurations_stay_what_they_are():
-    # A change here means that no recorded observation belongs to its index any more.
-    drawn = spaces.sample(hyperparameters.space(), 0, [0, 2999]).to_numpy()
-    expected = [np.random.default_rng([0, i]).random(7) for i in (0, 2999)]
-    np.testing.assert_array_equal(drawn, expected)
-    assert drawn[0, :2] == pytest.approx([0.6369616873214543, 0.2697867137638703], abs=1e-15)
-
-
 def test_values_near_one_are_drawn_from_the_logarithm_of_their_complement():
     space = hyperparameters.space(near_one=("beta_2", "gammaF_1"))
     replaced = {"beta_2": "one_minus_beta_2", "gammaF_1": "one_minus_gammaF_1"}

@@ -110,12 +110,6 @@ def test_a_table_of_other_settings_is_refused(trials, file):
         observations.read(file)
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(trials, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"observations\.json could not be written"):
-        observations.write(trials, tmp_path / "file" / "observations.csv")
-
-
 def put(row, column, value):
     def changed(table):
         table[column] = table[column].astype(object)

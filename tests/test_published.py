@@ -5,6 +5,7 @@ import re
 import claims
 import comparisons
 import convergence
+import drawings
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +15,8 @@ from PIL import Image
 from test_recorded import exchanged, shifted, swapped
 
 from ubalkit import figures, files, observations
-from ubalkit.paper import figures as paper_figures
 from ubalkit.paper import protocols
+from ubalkit.paper.figures import COLORS, UBAL
 
 PAPER = protocols.get("paper").protocol
 ARMS = ("full", "paper", "ours", "joint", "rule")
@@ -127,7 +128,7 @@ def exact(profile):
 
 #: Figures that what is published draws again.
 DRAWN = {
-    "claims": lambda p: paper_figures.claims(exact(p)),
+    "claims": lambda p: drawings.claims(exact(p)),
     "methods": lambda p: figures.methods(frames("methods", p)),
     "convergence": lambda p: convergence.draw(pd.read_csv(files.figures() / f"convergence_{p}.csv")),
 }
@@ -141,14 +142,11 @@ def pixels(path, size=(160, 120)):
 def coloured(path):
     """How many pixels of an image have the colours of testing and of back-projection."""
     image = np.asarray(Image.open(path).convert("RGB"))
-    return [
-        (image == np.round(255 * np.array(to_rgb(paper_figures.COLORS[m])))).all(-1).sum()
-        for m in (TEST, BACK)
-    ]
+    return [(image == np.round(255 * np.array(to_rgb(COLORS[m])))).all(-1).sum() for m in (TEST, BACK)]
 
 
 def test_published_figures_are_what_their_frames_draw(tmp_path, profile="paper"):
-    figures.use(paper_figures.UBAL)
+    figures.use(UBAL)
     try:
         drawn = {
             name: figures.save(draw(profile), tmp_path, name, close=True) for name, draw in DRAWN.items()

@@ -400,14 +400,6 @@ def test_a_csv_file_with_a_defect_is_refused_with_one_sentence(tmp_path, text, s
     assert "\n" not in str(refusal.value)
 
 
-def test_a_csv_file_that_is_none_is_refused(tmp_path, frame):
-    with pytest.raises(FileNotFoundError, match="no table of trials"):
-        readers.from_csv(tmp_path / "t.csv", "acc")
-    frame.to_pickle(tmp_path / "t.pkl")
-    with pytest.raises(ValueError, match="is no table with a cell in each row"):
-        readers.from_csv(tmp_path / "t.pkl", "acc")
-
-
 def everything(trial):
     lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
     layers = trial.suggest_int("layers", 1, 3)

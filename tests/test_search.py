@@ -178,12 +178,6 @@ def test_configurations_that_make_no_sense_are_refused(tmp_path, how):
     assert not list(tmp_path.iterdir())
 
 
-def test_chunks_of_other_settings_are_refused(tmp_path):
-    quiet_run(n=2, folder=tmp_path)
-    with pytest.raises(ValueError, match=r"000000-000001\.chunk\.json was made with other settings"):
-        quiet_run(replace(TINY, learning_rate=0.2), 2, folder=tmp_path)
-
-
 def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"device = 'cuda': torch finds no such device here; cpu is allowed"):

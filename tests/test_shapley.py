@@ -2,6 +2,7 @@
 
 import warnings
 
+import comparisons
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,13 +32,6 @@ def linear(weights, bias=0.25):
     member[0].weight.data[0] = torch.tensor(weights)
     member[0].bias.data[0] = bias
     return member
-
-
-@pytest.fixture
-def fixed_seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +81,7 @@ class Functional(nn.Module):
 
 
 @pytest.fixture
-def tanh_networks(fixed_seed):
+def tanh_networks():
     members = [
         network(nn.Linear(7, 16), nn.Tanh(), nn.Linear(16, 1)),
         network(nn.Linear(7, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)),
@@ -155,13 +149,13 @@ def test_where_nothing_interacts_the_values_are_the_exact_ones():
 
 
 def test_how_far_two_attributions_are_apart(known):
-    same = shapley.agreement(known, known)
+    same = comparisons.deviation(known, known)
     assert list(same.index) == [*known.importance().index, "all"]
     assert same.loc["all", "error"] == 0
     assert (same["rank"] == same["exact_rank"])[NAMES].all()
     assert (same.loc[["beta_1", "beta_2", "all"], "signs"] == 1).all()
     # Larger, and the slope the other way round.
-    found = shapley.agreement(of(known, known.member_values * np.array([-3, 2, 1, 1, 1, 1, 1])), known)
+    found = comparisons.deviation(of(known, known.member_values * np.array([-3, 2, 1, 1, 1, 1, 1])), known)
     one, other = found.loc["beta_1"], found.loc["beta_2"]
     assert one[["error", "rank", "exact_rank"]].tolist() == pytest.approx([4, 1, 2]) and one["signs"] < 0.05
     assert other[["error", "rank", "exact_rank", "signs"]].tolist() == pytest.approx([1, 2, 1, 1])
@@ -174,7 +168,7 @@ def test_how_far_they_are_apart_has_an_interval(known):
     # Two members whose approximations err differently: by 10 % and by 30 % of every value.
     members = np.array([known.values] * 2)
     exact, other = of(known, members), of(known, members * np.array([1.1, 1.3])[:, None, None])
-    found = shapley.agreement(other, exact).loc[["beta_1", "beta_2", "all"]]
+    found = comparisons.deviation(other, exact).loc[["beta_1", "beta_2", "all"]]
     np.testing.assert_allclose(found[["error", "ratio"]], [[0.2, 1.2]] * 3)
     assert (found["error_low"] <= 0.1).all() and (found["error_high"] >= 0.3).all()
     assert (found["ratio_low"] <= 1.1).all() and (found["ratio_high"] >= 1.3).all()
@@ -182,13 +176,13 @@ def test_how_far_they_are_apart_has_an_interval(known):
     # Signs that one member of four has otherwise are unsure.
     members = np.array([known.values] * 4)
     mixed = of(known, members * np.array([1, 1, 1, -1])[:, None, None])
-    found = shapley.agreement(mixed, of(known, members)).loc["beta_2"]
+    found = comparisons.deviation(mixed, of(known, members)).loc["beta_2"]
     assert found["signs_low"] < 0.5 < found["signs"] == found["signs_high"] == 1
 
 
 # An absolute tolerance would let anything pass for a metric that varies by 0.0001.
 @pytest.mark.parametrize("scale", [1, 1e-4])
-def test_values_that_do_not_add_up_are_refused(scale, fixed_seed):
+def test_values_that_do_not_add_up_are_refused(scale):
     member = Functional().double().requires_grad_(False)
     member.last.weight.data *= scale
     with pytest.raises(ArithmeticError, match=r"not additive.*is allowed"):

@@ -13,8 +13,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ubalkit import advice
-from ubalkit import space as spaces
 from ubalkit.paper import datasets
 from ubalkit.paper.protocols import Networks
 from ubalkit.ubal import hyperparameters
@@ -320,94 +318,3 @@ def denoising(
 
 
 ALL = {make.__name__: make for make in (classification, autoassociation, heteroassociation, denoising)}
-
-
-def margins(table: pd.DataFrame) -> pd.DataFrame:
-    """By how much each weight matrix keeps from learning its own activity, from UBAL's hyperparameters.
-
-    In ΔW_l the forward prediction of the unit that learns has the factor
-    β - γ^F, in ΔM_l its backward prediction has 1 - β - γ^B. Where such a
-    factor is above zero, a unit's activity feeds back on itself.
-
-    Returns
-    -------
-    DataFrame
-        A column a matrix, ``W_1`` … (γ^F_l - β_{l+1}) and ``M_1`` …
-        (γ^B_l + β_l - 1): these factors with the sign turned, from -1 to 1;
-        above zero is good.
-
-    Examples
-    --------
-    >>> margins(pd.DataFrame({"beta_1": [0.9], "beta_2": [0.2], "gammaF_1": [0.7], "gammaB_1": [0.6]}))
-       W_1  M_1
-    0  0.5  0.5
-    """
-    layers = range(1, 1 + sum(name.startswith("gammaF") for name in table))
-    forward = {f"W_{l}": table[f"gammaF_{l}"] - table[f"beta_{l + 1}"] for l in layers}
-    return pd.DataFrame(forward | {f"M_{l}": table[f"gammaB_{l}"] + table[f"beta_{l}"] - 1 for l in layers})
-
-
-def finalists(explained, n: int = 6) -> pd.DataFrame:
-    """Configurations worth training again, by where they come from.
-
-    Parameters
-    ----------
-    explained : Explanation
-        What the trials of a task say.
-    n : int
-        How many of each kind.
-
-    Returns
-    -------
-    DataFrame
-        The hyperparameters and ``chosen``: ``observed`` (the best of the
-        table), ``predicted`` (the best by the meta-model, of 8 192 points of
-        the whole space) and ``recommended`` (the same, within the ranges that
-        the paper's rule recommends; see `advice.recommend`).
-
-    Examples
-    --------
-    >>> from ubalkit import explanation, files, observations
-    >>> trials = observations.read(files.data("tasks") / "denoising.csv")
-    >>> quick = {"n_members": 2, "n_folds": 2, "steps": 50, "weight_decays": [0.01]}
-    >>> finalists(explanation.explain(trials, **quick), n=1)["chosen"].tolist()
-    ['observed', 'predicted', 'recommended']
-    """
-    ensemble = explained.ensemble
-    observed = explained.trials.usable.nlargest(n, ensemble.metric)
-    found = {"observed": observed[spaces.names(ensemble.space)]}
-    ranges = advice.recommend(explained.at_trials.shap()).space
-    for chosen, space in (("predicted", ensemble.space), ("recommended", ranges)):
-        points = spaces.from_unit(space, spaces.spread(space, 2**13))
-        found[chosen] = points.iloc[np.argsort(-ensemble.predict(points))[:n]]
-    return pd.concat(found, names=["chosen"]).reset_index("chosen").reset_index(drop=True)
-
-
-def moved(task: Task, configuration: pd.DataFrame, n_values: int = 11, n_seeds: int = 3) -> pd.DataFrame:
-    """One hyperparameter after another moved from 0 to 1, the others kept.
-
-    Parameters
-    ----------
-    task : Task
-        What the networks are trained for.
-    configuration : DataFrame, 1 row
-        From where each hyperparameter is moved.
-    n_values, n_seeds : int
-        Values of each hyperparameter, and networks of each value.
-
-    Returns
-    -------
-    DataFrame
-        A row a network: ``hyperparameter``, ``value`` and the metrics.
-
-    Examples
-    --------
-    >>> task = heteroassociation(3, size=4, hidden=5, epochs=2)
-    >>> len(moved(task, task.configurations([0]), n_values=2, n_seeds=1))  # of seven hyperparameters
-    14
-    """
-    names = spaces.names(task.space)
-    steps = [(name, value) for name in names for value in np.linspace(0, 1, n_values)]
-    rows = pd.concat([configuration[names].assign(**{name: value}) for name, value in steps])
-    rows.index = pd.MultiIndex.from_tuples(steps, names=["hyperparameter", "value"])
-    return task.repeated(rows, n_seeds)[list(task.metrics)].reset_index()
