@@ -17,7 +17,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 unit: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # A folder of its own, made anew, so that nothing left by earlier runs can pass for a result. Notebooks 1 and 2
 # make what the others read; then the longest runs beside the rest, a process a core.

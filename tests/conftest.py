@@ -27,6 +27,16 @@ settings.register_profile("new", print_blob=True, **SHARED)
 settings.load_profile("same")
 
 
+#: What takes longest begins first: at the end one process would be busy with it alone.
+LONGEST = ["test_pipeline", "test_cluster", "test_docs", "test_paper_figures"]
+
+
+def pytest_collection_modifyitems(items):
+    """Files in the order in which ``make unit`` hands them to its processes."""
+    place = {name: k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """Hand-made networks are drawn alike whatever ran before, also those of a module's fixtures."""

@@ -38,16 +38,23 @@ def clock(what):
 
 def call(*command, cwd, **environment):
     """What a command writes, run without what this process has set for its own Python."""
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    own |= {name: str(value) for name, value in environment.items()}
     done = subprocess.run([*map(str, command)], cwd=cwd, env=own, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
 
 
-def paper(folder):
-    """The reviewer."""
+def paper(folder, *, fresh=True):
+    """The reviewer; without ``fresh`` beside what is installed, for the smallest profile, to Fig. 3 alone."""
     clone = folder / "clone"
     call("git", "clone", "--quiet", HOME, clone, cwd=folder)
+    if not fresh:
+        shorten(clone / "notebooks")
+        told = ["PROFILE=ci", f"VENV={sys.prefix}", f"--assume-old={sys.prefix}/ready"]
+        call("make", "reproduce", *told, cwd=clone, PYTHONPATH=clone)
+        assert (clone / "figures" / "fig3_ci.png").stat().st_size > 10_000
+        return
     for figure in (fig3 := clone / "figures" / "fig3_paper.png"), fig3.with_suffix(".pdf"):
         figure.unlink()
     with clock("make reproduce: every figure"):
@@ -57,6 +64,20 @@ def paper(folder):
                 assert running.poll() is None, "make reproduce ended without Fig. 3"
                 time.sleep(1)
         assert running.wait() == 0
+
+
+def shorten(folder):
+    """Leave of notebook 3 what draws Fig. 3, and nothing of those that come after or do not lead there."""
+    for path in folder.glob("*.ipynb"):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = notebook["cells"]
+        if path.stem == "03_shap":
+            last = next(k for k, cell in enumerate(cells) if "figures.fig3(" in "".join(cell["source"]))
+            cells[last]["source"] += ['\nfigures.save(fig, folder / "figures", "fig3")']
+            notebook["cells"] = cells[: last + 1]
+        elif path.stem not in ("01_search", "02_metamodel"):
+            notebook["cells"] = cells[2:3]  # the parameters
+        path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 def wheel(folder):
@@ -118,21 +139,23 @@ def read(report):
         browser.close()
 
 
-def data(folder):
-    """The researcher: ten by ten pixels, three kinds of stripes."""
+def data(folder, **fewer):
+    """The researcher: ten by ten pixels, three kinds of stripes; ``fewer`` are settings of the search."""
     rng = np.random.default_rng(0)
     y = np.arange(700) % 3
     stripes = np.indices((10, 10)).sum(0) // 2 % 2, np.eye(10) > 0, np.indices((10, 10))[0] % 2
-    x = np.clip(np.array(stripes)[y] * 0.8 + rng.random((700, 10, 10)) * 0.5, 0, 1)
+    x = np.clip(np.array(stripes)[y] * 0.8 + rng.random((700, 10, 10)), 0, 1)
     np.savez(folder / "mine.npz", x_train=x[:500], y_train=y[:500], x_test=x[500:], y_test=y[500:])
-    settings = {"base": "ci", "data": "mine.npz", "hidden": [20]}
+    settings = {"base": "ci", "data": "mine.npz", "hidden": [20], **fewer}
     (folder / "mine.json").write_text(json.dumps(settings))
-    ubalkit, runs = Path(sys.executable).with_name("ubalkit"), folder / "runs"
-    with clock("ubalkit search --profile mine.json: 120 networks"):
-        call(ubalkit, "search", "--profile", "mine.json", cwd=folder, UBALKIT_RUNS=str(runs))
+    ubalkit, how = [sys.executable, "-m", "ubalkit"], {"cwd": folder, "PYTHONPATH": HOME}
+    with clock("ubalkit search --profile mine.json"):
+        call(*ubalkit, "search", "--profile", "mine.json", **how, UBALKIT_RUNS=folder / "runs")
     with clock("ubalkit explain observations.csv: Fig. 3"):
-        table = runs / "mine" / "observations.csv"
-        call(ubalkit, "explain", table, "--metric", "test_accuracy", "--out", "mine", cwd=folder)
+        table = folder / "runs" / "mine" / "observations.csv"
+        call(*ubalkit, "explain", table, "--metric", "test_accuracy", "--out", "mine", **how)
+    made = {path.name for path in (folder / "mine").iterdir()}
+    assert made >= {"report.html", "importance.csv", "space.json"}
     assert (folder / "mine" / "figures" / "fig3.png").stat().st_size > 10_000
 
 

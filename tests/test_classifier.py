@@ -140,7 +140,7 @@ def test_a_search_over_the_seven_hyperparameters_can_be_explained():
     search.fit(X[:200], Y[:200])
     trials = readers.from_sklearn(search.cv_results_, space=space)
     assert len(trials.table) == 80 and list(trials.table)[:7] == spaces.names(space)
-    explained = explanation.explain(trials)
+    explained = explanation.explain(trials, n_members=4, n_folds=3, steps=300)
     assert explained.trust.verdict == "good" and list(explained.table.index[:1]) == ["beta_3"]
 
 

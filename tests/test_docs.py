@@ -98,6 +98,16 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, monke
         ubalkit.extra(package)
 
 
+def test_from_a_clone_to_fig_3_with_the_readmes_command(tmp_path):
+    if not (HOME / ".git").exists() or not shutil.which("make"):
+        pytest.skip("Nothing here can be cloned and made.")
+    doors.paper(tmp_path, fresh=False)
+
+
+def test_from_images_of_ones_own_to_fig_3(tmp_path):
+    doors.data(tmp_path, n_configurations=80)
+
+
 def test_from_an_installed_wheel_to_a_report_that_a_browser_reads(tmp_path):
     pytest.importorskip("playwright", reason="playwright is not installed")
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import nbformat
 import numpy as np
@@ -16,12 +17,12 @@ from ubalkit.paper import notebooks, protocols
 #: None of them is a default of its notebook.
 PARAMETERS = {
     "01_search": {"n_configurations": 100, "n_jobs": 1},
-    "02_metamodel": {"n_folds": 4, "seed": 1},
-    "03_shap": {"n_background": 16},
+    "02_metamodel": {"n_folds": 4, "n_members": 4, "seed": 1},
+    "03_shap": {"n_background": 16, "n_exact": 8, "n_repeats": 1},
     "04_constrained_search": {"metric": "backprojection_accuracy", "n_networks": 30, "n_jobs": 1},
-    "06_how_good": {"n_best": 4, "n_seeds": 2},
-    "07_when": {"n_points": 64, "n_members": 4, "n_trials": 40},
-    "08_why": {"n_networks": 60},
+    "06_how_good": {"n_best": 4, "n_seeds": 2, "n_combined": 10, "n_log": 30},
+    "07_when": {"n_points": 64, "n_members": 3, "n_trials": 40},
+    "08_why": {"n_networks": 60, "n_subsamples": 2, "n_points": 32},
     "09_loop": {"n_first": 60, "n_best": 2, "n_seeds": 2},
     "10_rules": {"n_networks": 80, "n_probes": 5},
 }
@@ -40,6 +41,11 @@ def home(tmp_path_factory):
     shutil.copytree(files.notebooks(), home / "notebooks", ignore=left_out)
     for recorded in ("digits", "tasks", "svm"):  # what notebooks 4 and 10 read of other searches
         shutil.copytree(files.data(recorded), home / "data" / recorded)
+    searched = [f"{recorded}/observations.csv" for recorded in ("digits", "svm")]
+    for name in [*searched, "tasks/classification.csv", "tasks/heteroassociation.csv"]:
+        path = home / "data" / name  # few trials are explained in less time
+        trials = observations.read(path)
+        observations.write(replace(trials, table=trials.table.head(150)), path)
     return home
 
 
@@ -91,7 +97,7 @@ def test_each_notebook_hands_on_what_the_next_one_reads_and_what_the_figures_sho
     assert list(trials.table.index) == list(range(100))
     for metric in protocols.METRICS:
         ensemble = metamodel.load(executed / f"ensemble_{metric}.json")
-        assert (ensemble.metric, ensemble.n_observations, len(ensemble.members)) == (metric, 100, 10)
+        assert (ensemble.metric, ensemble.n_observations, len(ensemble.members)) == (metric, 100, 4)
         predicted = ensemble.predict(trials.usable)
         with np.load(executed / f"shap_{metric}.npz", allow_pickle=False) as archive:
             added = archive["base_values"].mean() + archive["member_values"].mean(0).sum(1)
@@ -184,7 +190,8 @@ def test_a_table_that_has_just_been_begun_is_explained(home, tmp_path, monkeypat
     recorded = files.writable(files.data("compact"))
     observations.write(begun, recorded / "observations.csv")
     assert notebooks.possible("compact") == notebooks.NOTEBOOKS[:3]
-    less = {"02_metamodel": {"n_members": 5}, "03_shap": {"n_background": 8, "n_repeats": 1}}
+    less = {"02_metamodel": {"n_members": 3, "n_folds": 3}}
+    less["03_shap"] = {"n_background": 8, "n_exact": 4, "n_repeats": 1}
     runs = notebooks.run("compact", notebooks.possible("compact"), less)[0].parents[1]
     assert "chance makes an unknown part of the variance" in printed(notebook(runs, "01_search"))
     assert np.isnan(metamodel.load(runs / "ensemble_test_accuracy.json").ceiling)

@@ -67,7 +67,7 @@ def crowded():
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
     study.optimize(objective, n_trials=200)
-    return explain(readers.from_optuna(study))
+    return explain(readers.from_optuna(study), n_members=6, n_folds=3, steps=400)
 
 
 def test_importances_are_over_the_space_and_not_over_the_trials(crowded):
