@@ -33,6 +33,7 @@ from ubalkit.paper import results
 TABLE = Path(__file__).with_suffix(".csv")
 COLUMNS = ["function", "design", "n", "seed", "method", "error", "order", "held", "width", "r2", "refused"]
 SIZES = (50, 100, 200, 500, 1000)
+MLP = ("MLP",)
 DESIGNS = {"random": samplers.RandomSampler, "TPE": samplers.TPESampler, "GP": samplers.GPSampler}
 
 
@@ -101,28 +102,33 @@ class UnableError(Exception):
 
 
 @functools.lru_cache(maxsize=4)
-def _ensemble(cell: Cell) -> metamodel.Ensemble:
-    return metamodel.fit(trials(cell), seed=cell.seed)
+def _ensemble(cell: Cell, kinds: tuple[str, ...] = MLP) -> metamodel.Ensemble:
+    return metamodel.fit(trials(cell), seed=cell.seed, kinds=kinds)
 
 
-def _attributed(cell: Cell, attribution: shapley.Attribution) -> Found:
+def _attributed(attribution: shapley.Attribution) -> Found:
     estimate = attribution.importance_estimate()
     importance = pd.Series(estimate.value, attribution.names)
-    return Found(importance, estimate.low, estimate.high, _ensemble(cell).trust.r2)
+    return Found(importance, estimate.low, estimate.high, attribution.ensemble.r2)
 
 
-def exact(cell: Cell) -> Found:
+def exact(cell: Cell, kinds: tuple[str, ...] = metamodel.KINDS) -> Found:
     """What `ubalkit.explain` finds, without its advice and at fewer points."""
-    return _attributed(cell, effects.decompose(_ensemble(cell), n_points=128, seed=cell.seed).shap())
+    return _attributed(effects.decompose(_ensemble(cell, kinds), n_points=128, seed=cell.seed).shap())
+
+
+def networks(cell: Cell) -> Found:
+    """The same by MLPs alone, the paper's meta-model."""
+    return exact(cell, MLP)
 
 
 def deep(cell: Cell) -> Found:
-    """Deep SHAP of the same ensemble, at 128 points of the space."""
+    """Deep SHAP of these, at 128 points of the space."""
     ensemble = _ensemble(cell)
     if ensemble.space.conditions:
         raise UnableError("It cannot follow conditions.")
     points = spaces.from_unit(ensemble.space, spaces.spread(ensemble.space, 128))
-    return _attributed(cell, shapley.deep_shap(ensemble, points, seed=cell.seed))
+    return _attributed(shapley.deep_shap(ensemble, points, seed=cell.seed))
 
 
 def gaussian(cell: Cell, most: int = 300) -> Found:
@@ -192,6 +198,7 @@ def _rival(method: Callable, **settings) -> Callable:
 #: What each method claims to measure, a column of `known.truth`, and the method.
 METHODS = {
     "ubalkit": ("SHAP", exact),
+    "MLPs alone": ("SHAP", networks),
     "Deep SHAP": ("SHAP", deep),
     "Gaussian process": ("SHAP", gaussian),
     "TreeSHAP": ("SHAP", _rival(rivals.tree_shap)),
@@ -230,7 +237,8 @@ def rows(cell: Cell, methods=METHODS) -> list[dict]:
         try:
             scores = judged(method(cell), known.truth(cell.function), claim)
         except metamodel.UntrustworthyError:
-            scores = {"refused": 1, "r2": _ensemble(cell).trust.r2}
+            kinds = metamodel.KINDS if method is exact else MLP
+            scores = {"refused": 1, "r2": _ensemble(cell, kinds).r2}
         except (UnableError, ModuleNotFoundError):
             continue
         made.append(cell._asdict() | {"method": name} | scores)
@@ -317,7 +325,7 @@ def _beside(table: pd.DataFrame, errors: pd.DataFrame) -> dict[str, results.Resu
     for design, block in errors.groupby("design"):
         # Errors of several shares add as independent ones do.
         ours, reach = block["ubalkit"], (widths * np.sqrt(d) / 2).loc[block.index]
-        others = block.drop(columns=["ubalkit", "Deep SHAP"])
+        others = block.drop(columns=["ubalkit", "MLPs alone", "Deep SHAP"])
         gaussian = others["Gaussian process"].dropna()
         found[f"nearer_gp_{design.lower()}"] = share((gaussian < ours[gaussian.index]).mean())
         large = block.index.get_level_values("n") >= 300

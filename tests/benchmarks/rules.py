@@ -3,8 +3,8 @@
 ``python tests/benchmarks/rules.py --out table.csv`` makes tables of trials
 without a relation (noise; effects that add up; a plain product of two
 hyperparameters) and with one of five kinds, looks for rules in each, and takes
-random samples of 200 of the paper's networks. A row a table; what is there
-already is not done again. It takes hours of one core: ``--kinds`` and
+random samples of 200 of the paper's networks; by MLPs or, with ``--members GP``,
+by Gaussian processes. A row a table; what is there already is not done again. It takes hours of one core: ``--kinds`` and
 ``--tables`` cut it. ``--publish`` writes what the pages quote.
 """
 
@@ -91,12 +91,12 @@ def networks(seed: int, n: int = 200):
     return replace(trials, table=trials.usable.sample(n, random_state=seed).sort_index())
 
 
-def one(kind: str, seed: int) -> dict:
+def one(members: str, kind: str, seed: int) -> dict:
     """Which rules are found in a table, the surest first, and whether they are right."""
-    row = {"kind": kind, "seed": seed, "refused": 0, "n_rules": 0, "first": "", "right": 0}
+    row = {"members": members, "kind": kind, "seed": seed, "refused": 0, "n_rules": 0, "first": "", "right": 0}
     try:
         trials = networks(seed) if kind == "paper" else table(kind, seed)
-        ensemble = metamodel.fit(trials, seed=seed)
+        ensemble = metamodel.fit(trials, seed=seed, kinds=[members])
         ensemble.trust.check()
     except metamodel.UntrustworthyError:
         return row | {"refused": 1}
@@ -113,18 +113,19 @@ def one(kind: str, seed: int) -> dict:
 
 def publish() -> None:
     """Write how many tables there were and what was found in them where the pages' numbers come from."""
-    kept, found = pd.read_csv(KEPT), {}
-    for kind, rows in kept.groupby("kind"):
-        name, right = kind.replace(" ", "_"), rows["n_rules"] > 0 if kind in NOTHING else rows["right"] > 0
-        found[f"{name}_tables"] = results.Result(len(rows), unit="units")
-        share, low, high = uncertainty.bootstrap(lambda v: v.mean(-1), right.to_numpy(float))
-        found[f"{name}_found"] = results.Result(100 * share, 100 * low, 100 * high, unit="%")
-    nothing = kept[kept["kind"].isin(NOTHING)]
-    found["nothing_tables"] = results.Result(len(nothing), unit="units")
-    found["nothing_alarms"] = results.Result(int((nothing["n_rules"] > 0).sum()), unit="units")
-    networks = kept[kept["kind"] == "paper"]
-    found["paper_proposed"] = results.Result(int(networks["proposed"].sum()), unit="units")
-    found["paper_passed"] = results.Result(int(networks["right"].sum()), unit="units")
+    found = {}
+    for members, kept in pd.read_csv(KEPT).groupby("members"):
+        of = members.lower()
+        for kind, rows in kept.groupby("kind"):
+            name = f"{of}_{kind.replace(' ', '_')}"
+            right = rows["n_rules"] > 0 if kind in NOTHING else rows["right"] > 0
+            found[f"{name}_tables"] = results.Result(len(rows), unit="units")
+            share, low, high = uncertainty.bootstrap(lambda v: v.mean(-1), right.to_numpy(float))
+            found[f"{name}_found"] = results.Result(100 * share, 100 * low, 100 * high, unit="%")
+        nothing, networks = kept[kept["kind"].isin(NOTHING)], kept[kept["kind"] == "paper"]
+        counts = {"nothing_tables": len(nothing), "nothing_alarms": (nothing["n_rules"] > 0).sum()}
+        counts |= {"paper_proposed": networks["proposed"].sum(), "paper_passed": networks["right"].sum()}
+        found |= {f"{of}_{name}": results.Result(int(n), unit="units") for name, n in counts.items()}
     with tempfile.TemporaryDirectory() as folder:
         results.save(found, Path(folder), "rules")
         results.publish(Path(folder), files.data("results") / "rules.csv")
@@ -133,6 +134,7 @@ def publish() -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", nargs="*", default=KINDS)
+    parser.add_argument("--members", default="MLP", choices=metamodel.KINDS)
     parser.add_argument("--tables", type=int, default=40)
     parser.add_argument("--out", type=Path, default=KEPT)
     parser.add_argument(
@@ -143,11 +145,11 @@ def main():
         return publish()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    done = pd.read_csv(given.out) if given.out.exists() else pd.DataFrame({"kind": [], "seed": []})
-    known = set(zip(done["kind"], done["seed"]))
+    done = pd.read_csv(given.out) if given.out.exists() else pd.DataFrame(columns=["members", "kind", "seed"])
+    known = set(done[["members", "kind", "seed"]].itertuples(index=False, name=None))
     for seed, kind in itertools.product(range(given.tables), given.kinds):
-        if (kind, seed) not in known:
-            done = pd.concat([done, pd.DataFrame([one(kind, seed)])])
+        if (given.members, kind, seed) not in known:
+            done = pd.concat([done, pd.DataFrame([one(given.members, kind, seed)])])
             done.to_csv(given.out, index=False)
 
 
