@@ -121,9 +121,10 @@ def test_a_file_says_what_differs_from_a_profile_and_is_known_by_its_name(tmp_pa
     assert mine.protocol.evaluate([0])["status"].tolist() == ["ok"]
     before = mine.protocol.fingerprint
     assert protocols.get("mine") == mine and protocols.find("mine").fingerprint == before
-    # Of other images the rows are others.
+    # Of other images the rows are others, and these are what is trained on.
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y[::-1])
-    assert protocols.find("mine").fingerprint != before
+    other = protocols.find("mine")
+    assert other.fingerprint != before and other.data().y_test.tolist() == y[::-1].tolist()
 
 
 def test_a_misspelt_setting_is_named(tmp_path):

@@ -4,8 +4,9 @@
 without a relation (noise; effects that add up; a plain product of two
 hyperparameters) and with one of five kinds, looks for rules in each, and takes
 random samples of 200 of the paper's networks; by MLPs or, with ``--members GP``,
-by Gaussian processes. A row a table; what is there already is not done again. It takes hours of one core: ``--kinds`` and
-``--tables`` cut it. ``--publish`` writes what the pages quote.
+by Gaussian processes. A row a table; what is there already is not done again.
+``--kinds`` and ``--tables`` cut what takes hours of one core. ``--publish``
+writes what the pages quote.
 """
 
 import argparse
@@ -93,7 +94,8 @@ def networks(seed: int, n: int = 200):
 
 def one(members: str, kind: str, seed: int) -> dict:
     """Which rules are found in a table, the surest first, and whether they are right."""
-    row = {"members": members, "kind": kind, "seed": seed, "refused": 0, "n_rules": 0, "first": "", "right": 0}
+    row = {"members": members, "kind": kind, "seed": seed}
+    row |= {"refused": 0, "n_rules": 0, "first": "", "right": 0}
     try:
         trials = networks(seed) if kind == "paper" else table(kind, seed)
         ensemble = metamodel.fit(trials, seed=seed, kinds=[members])

@@ -147,7 +147,10 @@ class Protocol(Networks):
 
     def data(self, device="cpu") -> datasets.Dataset:
         """The images that the networks are trained and tested on."""
-        return _dataset(self.dataset, self.n_train, str(device))
+        path = Path(self.dataset)
+        # Of one's own file, as it is now.
+        written = path.stat().st_mtime_ns if path.is_file() else 0
+        return _dataset(self.dataset, self.n_train, str(device), written)
 
     def side_by_side(self, device="cpu") -> int:
         """How many networks to train as one piece: on the CPU as many as its cache likes, else `MOST`."""
@@ -194,7 +197,7 @@ class Protocol(Networks):
 
 
 @functools.cache
-def _dataset(name: str, n_train: int | None, device: str) -> datasets.Dataset:
+def _dataset(name: str, n_train: int | None, device: str, written: int) -> datasets.Dataset:
     return datasets.load(name, n_train=n_train).to(device)
 
 
