@@ -424,17 +424,11 @@ def fit(
         advance(1)
         fitted["GP"] = draws, _predict(expected, inputs)
 
-    judged = {}
-    for kind, (_, predictions) in fitted.items():
-        left_out = np.where(unseen, predictions, np.nan)
-        held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
-        whole = _scores(y, held_out, configuration)
-        quality = {f"member {k}": _scores(y, values, configuration) for k, values in enumerate(left_out)}
-        judged[kind] = held_out, pd.DataFrame({"ensemble": whole, **quality}).T.astype({"n": int})
+    judged = {kind: _judged(y, of, unseen, configuration) for kind, (_, of) in fitted.items()}
     kind = max(judged, key=lambda kind: judged[kind][1].loc["ensemble", "r2"])
+    held_out, quality = judged[kind]
     if np.isnan(noise):
         noise = noise_variance(pd.DataFrame({metric: y}, pd.Index(configuration, name="index")), metric)
-    held_out, quality = judged[kind]
     data, ceiling = (unit, len(trials) - len(y)), 1 - noise / y.var()
     about = (ceiling, trials.metrics[metric] == "maximize", unseen)
     return Ensemble(metric, space, fitted[kind][0], quality, held_out, selection, *data, *about)
@@ -507,6 +501,15 @@ def _predict(members: list[nn.Sequential], unit: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         x = torch.as_tensor(np.asarray(unit, dtype=float))
         return torch.stack([member(x).squeeze(1) for member in members]).numpy()
+
+
+def _judged(y, predictions, unseen, configuration) -> tuple[np.ndarray, pd.DataFrame]:
+    """What each row is predicted by the members that have not seen it, and how good that is."""
+    left_out = np.where(unseen, predictions, np.nan)
+    held_out = np.ma.masked_invalid(left_out).mean(0).filled(np.nan)
+    quality = {"ensemble": _scores(y, held_out, configuration)}
+    quality |= {f"member {k}": _scores(y, values, configuration) for k, values in enumerate(left_out)}
+    return held_out, pd.DataFrame(quality).T.astype({"n": int})
 
 
 def _scores(y: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> dict:
@@ -656,8 +659,8 @@ def _heights(kernel, noise, seen, y, n_draws: int, generator: torch.Generator) -
     values at the rows seen (Matheron's rule).
     """
     known, n = torch.cat([seen, seen.new_zeros(len(kernel) - len(seen))]), len(kernel)
-    factor = torch.linalg.cholesky(kernel[known][:, known] + noise * torch.eye(len(y)))
-    root = torch.linalg.cholesky(kernel + _JITTER * kernel[0, 0] * torch.eye(n))
+    factor = torch.linalg.cholesky(kernel[known][:, known] + noise * torch.eye(len(y)).double())
+    root = torch.linalg.cholesky(kernel + _JITTER * kernel[0, 0] * torch.eye(n).double())
     random, errors = torch.randn(2, n, n_draws, generator=generator, dtype=torch.float64)
     heights = torch.zeros(n, 1 + n_draws, dtype=torch.float64)
     heights[:, 1:] = torch.linalg.solve_triangular(root.T, random, upper=True)
@@ -671,7 +674,7 @@ def _most_probable(apart: Tensor, y: Tensor) -> Tensor:
 
     `apart` holds squared distances along each hyperparameter, (d, n, n).
     """
-    d, unit = len(apart), torch.eye(len(y))
+    d, unit = len(apart), torch.eye(len(y)).double()
     typical = 2**0.5 + math.log(d) / 2
 
     def improbable(values: np.ndarray) -> tuple[float, np.ndarray]:
@@ -685,6 +688,7 @@ def _most_probable(apart: Tensor, y: Tensor) -> Tensor:
         loss.backward()
         return loss.item(), free.grad.numpy()
 
+    # A smooth function with noise and a bent one with little: either may be a peak of its own.
     starts = [np.array([length] * d + [0.0, noise]) for length, noise in ((0.0, -2.0), (-1.0, -5.0))]
     within = {"jac": True, "method": "L-BFGS-B", "bounds": [(-3, 5)] * d + [(-4, 6), (-9, 2)]}
     return torch.as_tensor(min((minimize(improbable, s, **within) for s in starts), key=lambda f: f.fun).x)

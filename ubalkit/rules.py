@@ -220,8 +220,8 @@ class Rule:
 
     @property
     def matters(self) -> bool:
-        """Whether its form explains at least a hundredth of the metric's variance."""
-        return self.found["share"] >= 0.01
+        """Whether its form explains at least a thousandth of the metric's variance."""
+        return self.found["share"] >= 1e-3
 
     @property
     def sentence(self) -> str:

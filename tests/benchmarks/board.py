@@ -103,6 +103,9 @@ class UnableError(Exception):
 
 @functools.lru_cache(maxsize=4)
 def _ensemble(cell: Cell, kinds: tuple[str, ...] = MLP) -> metamodel.Ensemble:
+    # Of both kinds `metamodel.fit` would do the same, and fit the MLPs once more.
+    if len(kinds) > 1:
+        return max((_ensemble(cell, (kind,)) for kind in kinds), key=lambda ensemble: ensemble.r2)
     return metamodel.fit(trials(cell), seed=cell.seed, kinds=kinds)
 
 
