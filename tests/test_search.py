@@ -66,18 +66,6 @@ def test_any_configurations_are_searched_and_not_computed_again(table, tmp_path,
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_rows_are_run_again_alone_and_a_wrong_one_is_seen(trials, table):
-    assert_same(TINY.evaluate([9]), table.loc[[9]])
-    assert experiment.verify(TINY, trials, 3)["holds"].all()
-    # Off by a half, whatever the accuracy was.
-    wrong = replace(trials, table=table.assign(test_accuracy=(table["test_accuracy"] + 0.5) % 1))
-    compared = experiment.verify(TINY, wrong, 3)
-    assert len(compared) == 6
-    assert not compared["holds"].xs("test_accuracy", level="metric").any()
-    assert compared["holds"].xs("backprojection_accuracy", level="metric").all()
-    np.testing.assert_allclose(compared["difference"], compared["again"] - compared["recorded"])
-
-
 def test_networks_have_the_hyperparameters_and_the_seeds_of_their_rows(table):
     rows = TINY.configurations([4, 2])
     assert_same(rows, table.loc[[4, 2], spaces.names(TINY.space)])
