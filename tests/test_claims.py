@@ -109,48 +109,16 @@ def test_testing_below_backprojection_is_told_from_above():
 # The coupling of a layer's estimate and its target
 
 
-@pytest.fixture(scope="module")
-def networks():
-    """Good where gammaF is above beta in a layer, whichever, and in both."""
-    table, rng = spaces.sample(SPACE, 0, range(200)), np.random.default_rng(1)
-    above = (table["gammaF_1"] > table["beta_2"]).astype(int) + (table["gammaF_2"] > table["beta_3"])
-    test, back = 0.2 + 0.3 * above + rng.uniform(0, 0.1, 200), rng.uniform(0, 1, 200)
-    return table.assign(test_accuracy=test, backprojection_accuracy=back)
-
-
-@pytest.mark.parametrize("n_best", [20, 70])
-def test_coupling_counts_layers_in_which_gamma_is_above_beta(networks, n_best, metric="test_accuracy"):
-    found = claims.coupling(networks, n_best=n_best).loc[metric]
-    above = (networks["gammaF_1"] > networks["beta_2"]).astype(int) + (
-        networks["gammaF_2"] > networks["beta_3"]
-    )
-    groups = networks[metric].groupby(above)
-    assert found["n"].to_dict() == groups.size().to_dict()
-    best = above[networks[metric].nlargest(n_best).index]
-    assert found["best"].tolist() == [(best == count).sum() for count in (0, 1, 2)]
-    mean, error = groups.mean(), groups.std(ddof=0) / groups.size() ** 0.5
-    np.testing.assert_allclose(found["mean"], mean, rtol=1e-12)
-    # The bootstrap of a mean is the normal approximation's, 1.645 standard errors to each side.
-    for bound, side in (("low", -1), ("high", 1)):
-        assert ((found[bound] - mean) / error).tolist() == pytest.approx([side * 1.645] * 3, abs=0.25)
-
-
-def test_coupling_tells_layers_apart_where_they_matter_and_leaves_failed_networks_out(networks):
-    means = claims.coupling(networks).loc["test_accuracy"]
-    assert means["high"].iloc[0] < means["low"].iloc[1] and means["high"].iloc[1] < means["low"].iloc[2]
-    chance = claims.coupling(networks).loc["backprojection_accuracy"]
-    assert chance["low"].max() < chance["high"].min()
-    table = networks.copy()
-    table.loc[:29, ["test_accuracy", "backprojection_accuracy"]] = np.nan
-    pd.testing.assert_frame_equal(claims.coupling(table), claims.coupling(networks.loc[30:]))
-
-
-def test_coupling_looks_at_every_layer_there_is():
+def test_coupling_counts_layers_in_which_gamma_is_above_beta_and_leaves_failed_networks_out():
     table = spaces.sample(hyperparameters.space(4), 0, range(60))
     table = table.assign(test_accuracy=np.linspace(0, 1, 60), backprojection_accuracy=0.5)
-    found = claims.coupling(table).loc["test_accuracy"]
+    found = claims.coupling(table, n_best=20).loc["test_accuracy"]
     above = sum((table[f"gammaF_{k}"] > table[f"beta_{k + 1}"]).astype(int) for k in (1, 2, 3))
     assert found["n"].to_dict() == above.value_counts().to_dict()
+    assert found["best"].tolist() == [(above[40:] == count).sum() for count in range(4)]
+    np.testing.assert_allclose(found["mean"], table["test_accuracy"].groupby(above).mean())
+    table.loc[:29, ["test_accuracy", "backprojection_accuracy"]] = np.nan
+    pd.testing.assert_frame_equal(claims.coupling(table), claims.coupling(table.loc[30:]))
 
 
 def test_the_paper_s_constraints_are_those_of_its_text_and_asked_what_they_lose():

@@ -132,10 +132,8 @@ def test_a_table_that_came_without_its_chunks_is_extended_and_merged(tmp_path, c
     observations.write(marked, recorded / "observations.csv", made_by=[{"device": "another"}], seconds=1000.0)
     shutil.copytree(recorded, tmp_path / "copy")
 
-    call("search", *task, "--first", 2, "--count", 4, "--out", recorded)
-    call("search", *task, "--first", 6, "--count", 1, "--out", recorded)
+    call("search", *task, "--first", 2, "--count", 5, "--out", recorded)
     longer = written(recorded)
-    assert longer.table.index.tolist() == list(range(7))
     assert len(chunk_files(recorded / "chunks")) == 3  # the table once, and two pieces
     assert_same(longer.table.head(4), marked.table)
     assert [made["device"] for made in longer.about["made_by"]] == ["another", "cpu"]

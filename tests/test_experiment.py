@@ -119,6 +119,8 @@ def test_a_recorded_table_is_checked_against_its_experiment(tmp_path):
     worse = replace(trials, table=trials.table.assign(loss=trials.table["loss"] + 1e-3))
     compared = experiments.verify(experiment(), worse, 2)
     assert not compared["holds"].xs("loss", level="metric").any()
+    assert compared["holds"].xs("size", level="metric").all()
+    np.testing.assert_allclose(compared["difference"], compared["again"] - compared["recorded"])
     assert experiments.verify(experiment(), worse, 2, tolerance={"loss": 0.01})["holds"].all()
 
 

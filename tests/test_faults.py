@@ -237,21 +237,6 @@ def test_a_folder_that_cannot_be_locked_is_one_sentence(readable):
 # Interrupts
 
 
-def test_interrupted_on_the_command_line_it_ends_with_one_sentence(tmp_path):
-    command = [sys.executable, "-m", "ubalkit", "search", "--profile", "ci", "--chunk", "1", "--workers", "2"]
-    with subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            until(lambda: chunk_files(tmp_path / "chunks"), "The search wrote no chunk.")
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 130
-    last = said.strip().splitlines()[-1]
-    assert last.startswith("Stopped. ") and " of 120 configurations are finished" in last
-    assert "Traceback" not in said
-
-
 def test_interrupted_with_its_processes_a_search_says_so_once(tmp_path):
     # As in a terminal or a notebook, where an interrupt goes to the whole group.
     script = f"""

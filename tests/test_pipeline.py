@@ -235,30 +235,19 @@ def test_the_first_chapter_trains_and_draws_by_its_parameters(home, tmp_path, mo
 # Trials of one's own
 
 
-@pytest.fixture(scope="module")
-def reported(home, tmp_path_factory):
-    """What notebook 5 makes of a CSV file of another model's trials, a metric to be minimised."""
-    folder = tmp_path_factory.mktemp("own")
+def test_a_csv_file_of_another_models_trials_is_explained_by_a_notebook(home, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"rate": 10 ** rng.uniform(-4, 0, 80), "depth": rng.integers(1, 9, 80)})
     table["kind"] = rng.choice(["a", "b"], 80)
     table["loss"] = np.log10(table["rate"]) ** 2 * (1 + table["kind"].eq("b")) + rng.normal(0, 0.1, 80)
-    table.to_csv(folder / "trials.csv", index=False, sep=";")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UBALKIT_HOME", str(home))
-        patch.setenv("UBALKIT_RUNS", str(folder / "runs"))
-        given = {"metric": "loss", "direction": "minimize", "name": "toy", "n_members": 4}
-        return notebooks.own(source=str(folder / "trials.csv"), **given)
-
-
-def test_a_csv_file_is_explained_by_a_notebook(reported):
-    nb = nbformat.read(reported, as_version=4)
+    table.to_csv(tmp_path / "trials.csv", index=False, sep=";")
+    monkeypatch.setenv("UBALKIT_HOME", str(home))
+    monkeypatch.setenv("UBALKIT_RUNS", str(tmp_path / "runs"))
+    given = {"metric": "loss", "direction": "minimize", "name": "toy", "n_members": 4}
+    reported = notebooks.own(source=str(tmp_path / "trials.csv"), **given)
+    nb, folder = nbformat.read(reported, as_version=4), reported.parents[1]
     assert not [o for c in nb.cells for o in c.get("outputs", []) if o.output_type in ("error", "stderr")]
     assert "to minimize" in printed(nb) and "not at hand" in printed(nb)
-
-
-def test_what_matters_is_in_the_tables_and_the_space(reported):
-    folder = reported.parents[1]
     assert "What decides loss" in (folder / "report.html").read_text("utf-8")
     importance = pd.read_csv(folder / "importance.csv", index_col=0)
     assert importance.index[0] == "rate" and importance.loc["depth", "action"] == "freeze"

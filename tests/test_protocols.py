@@ -48,12 +48,6 @@ def test_the_four_profiles_and_the_paper_s_protocol():
     assert (paper.n_train, paper.n_configurations) == (55_000, 1472)
 
 
-@pytest.mark.parametrize("find", [protocols.get, protocols.find])
-def test_an_unknown_profile_is_named_beside_those_there_are(find):
-    with pytest.raises(ValueError, match=r"^Unknown profile 'tiny'; there are paper, compact, digits, ci\.$"):
-        find("tiny")
-
-
 def test_a_protocol_is_found_by_name_and_in_a_file_of_settings(tmp_path):
     assert protocols.find("digits") == BASE
     other = replace(BASE, epochs=31, hidden=(50, 20), space=reduced(freeze={"beta_1": 1 / 3}))

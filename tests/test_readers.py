@@ -20,9 +20,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import create_trial
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
@@ -476,12 +475,10 @@ def test_a_study_that_cannot_be_used_is_refused_with_one_sentence(tmp_path):
     early = [(v, {"x": v}, {"x": unit}) for v in (0.1, 0.2, 0.3)]
     late = added(*early, (1.0, {"x": 0.4, "y": 0.1}, {"x": unit, "y": unit}))
     for source, options, sentence in [
-        (optuna.create_study(), {}, "Of 0 trials 0 can be used"),
         (study(everything, 1), {}, "Of 1 trials 1 can be used"),
         (late, {"hyperparameters": ["z"]}, "no column 'z' to use; there are x"),
         (f"sqlite:///{tmp_path}/none.db", {}, f"from {tmp_path}/none.db, which was left as"),
         (url, {"study_name": "t"}, "No study t can be read from .* it holds s: say study_name="),
-        ("nonsense://x", {}, "No study can be read from nonsense://x"),
     ]:
         with pytest.raises(ValueError, match=sentence) as refusal:
             readers.from_optuna(source, **options)
@@ -526,36 +523,6 @@ def test_a_grid_search_with_parts_and_estimators():
     assert condition in {str(c) for c in found.space.conditions}
     assert found.metric == "mean_test_score" and len(found.table) == 14
     assert found.table["model__max_depth"].isin(["None"]).sum() == 2
-
-
-def test_a_randomized_search_keeps_none_and_failed_fits():
-    space = {"max_depth": [None, 2, 4], "min_samples_leaf": range(1, 9), "max_features": [0.5, 1.0, 9.0]}
-    search = RandomizedSearchCV(DecisionTreeClassifier(), space, n_iter=20, cv=2, random_state=0)
-    with pytest.warns(match="fits failed|non-finite"):
-        results = search.fit(X, Y).cv_results_
-    for given in (results, pd.DataFrame(results)):
-        found = readers.from_sklearn(given)
-        assert found.space["max_depth"].choices == (None, 2, 4) and not found.space.conditions
-        assert spaces.describe(found.space)["max_features"] == "[0.5, 9]"
-        failed = found.table["status"] == "failed"
-        assert failed.any() and failed.equals(found.table["max_features"] == 9)
-        assert lines(found)["metric is not a number"] == failed.sum()
-    with pytest.raises(ValueError, match="no column 'mean_test_f1' to use"):
-        readers.from_sklearn(results, metric="mean_test_f1")
-
-
-def test_a_halving_search_is_cut_to_one_resource():
-    space = {"C": np.logspace(-3, 3, 40), "gamma": np.logspace(-3, 3, 40)}
-    how = {"n_candidates": 20, "min_resources": 12, "factor": 2, "cv": 2, "random_state": 0}
-    results = HalvingRandomSearchCV(SVC(), space, **how).fit(X, Y).cv_results_
-    counts = pd.Series(results["n_resources"]).value_counts()
-    used = max(r for r, n in counts.items() if n >= 9)
-    found = readers.from_sklearn(results)
-    assert used > 12 and len(found.table) == counts[used]
-    assert lines(found)["other resources"] == counts.sum() - counts[used]
-    assert found.report.loc["other resources", "done"] == f"left out: {used} used"
-    kept = results["mean_test_score"][results["n_resources"] == used]
-    assert found.table["mean_test_score"].tolist() == list(kept)
 
 
 def test_the_reduced_space_of_a_study_goes_back_to_optuna():

@@ -13,7 +13,6 @@ import itertools
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,27 +62,24 @@ FUNCTIONS = {
 class Seen(NamedTuple):
     """What a meta-model says after some trials.
 
-    `predict` gives the draws' predictions, (n_draws, n), of unit-cube points; `sizes` are their importances,
-    (n_draws, d), `value` is that of all together, `replicates` and `width` say how unsure it is, and
-    `noise` is the variance that is left.
+    `value` are the importances, (d,), `replicates` what else they may be, (n_draws, d), and `width` says how
+    unsure they are. Of polynomials `predict` gives the draws' predictions, (n_draws, n), of unit-cube points,
+    and `noise` is the variance that is left.
     """
 
-    predict: Callable
-    sizes: np.ndarray
     value: np.ndarray
     replicates: np.ndarray
     width: float
-    noise: float
+    predict: Callable | None = None
+    noise: float = np.nan
 
 
-def networks(trials: Trials, seed: int, n_members: int = 10) -> Seen:
+def networks(trials: Trials, seed: int) -> Seen:
     """The package's own: an ensemble, and SHAP values at points spread evenly."""
-    ensemble = metamodel.fit(trials, n_members=n_members, seed=seed, **FIT)
+    ensemble = metamodel.fit(trials, seed=seed, **FIT)
     shap = effects.decompose(ensemble, n_points=128, n_background=16, seed=seed).shap()
-    found, sizes = shap.importance_estimate(), np.abs(shap.member_values).mean(1)
-    noise = np.nanmean((ensemble.held_out - trials.usable[trials.metric]) ** 2)
-    width = (found.high - found.low).mean()
-    return Seen(ensemble.predict_unit, sizes, found.value, found.replicates, width, noise)
+    found = shap.importance_estimate()
+    return Seen(found.value, found.replicates, (found.high - found.low).mean())
 
 
 def _basis(unit: np.ndarray):
@@ -104,8 +100,8 @@ def _basis(unit: np.ndarray):
     return np.stack(columns, 1), shares, np.array(variances)
 
 
-def polynomials(trials: Trials, seed: int, n_members: int = 10) -> Seen:
-    """Bayesian regression on polynomials, whose draws are exact and cost nothing; always 200 of them."""
+def polynomials(trials: Trials, seed: int) -> Seen:
+    """Bayesian regression on polynomials, whose 200 draws are exact and cost nothing."""
     unit, y = metamodel.observed(trials, trials.metric)
     x, _, variances = _basis(unit)
     scaled = (y - y.mean()) / y.std()
@@ -124,38 +120,38 @@ def polynomials(trials: Trials, seed: int, n_members: int = 10) -> Seen:
 
     found, value = sizes(draws), sizes(y.std() * mean[None])[0]
     width = np.ptp(uncertainty.bounds(found), axis=0).mean()
-    return Seen(lambda u: draws @ _basis(u)[0].T, found, value, found, width, noise * y.var())
+    return Seen(value, found, width, lambda u: draws @ _basis(u)[0].T, noise * y.var())
 
 
 MODELS = {"networks": networks, "polynomials": polynomials}
 
 
-def random(trials, n, seed, model):
+def random(trials, n, seed):
     """The next of a random search."""
     return spaces.sample(trials.space, 1000 + seed, range(n))
 
 
-def even(trials, n, seed, model):
+def even(trials, n, seed):
     """Spread evenly, wherever trials lie."""
     return spaces.from_unit(trials.space, spaces.spread(trials.space, n, 1000 + seed))
 
 
-def missing(trials, n, seed, model):
+def missing(trials, n, seed):
     """Where trials are missing: what `explained.next` does."""
     return advice.gaps(trials, n, 1000 + seed)
 
 
-def disagreement(trials, n, seed, model, n_members=10, wanted_of=None):
-    """Where draws disagree most, or about what is wanted, given the points chosen before.
+def disagreement(trials, n, seed, wanted_of=None):
+    """Where draws of polynomials disagree most, or about what is wanted, given the points chosen before.
 
     With the draws as a Gaussian, a trial at x with noise s² takes
     Cov(T, f(x))² / (Var f(x) + s²) off the variance of a quantity T. After each
     choice the draws are moved as a Kalman filter's are (Whitaker and Hamill, 2002).
     """
-    seen = MODELS[model](trials, 2000 + seed, n_members)
+    seen = polynomials(trials, 2000 + seed)
     pool = spaces.spread(trials.space, 1024, 1000 + seed)
     f = seen.predict(pool)
-    wanted, chosen = wanted_of(seen.sizes) if wanted_of else f, []
+    wanted, chosen = wanted_of(seen.replicates) if wanted_of else f, []
     wanted, f = wanted - wanted.mean(0), f - f.mean(0)
     for _ in range(n):
         variance = f.var(0) + seen.noise
@@ -167,14 +163,14 @@ def disagreement(trials, n, seed, model, n_members=10, wanted_of=None):
     return spaces.from_unit(trials.space, pool[chosen])
 
 
-def ties(trials, n, seed, model):
-    """What narrows the differences of neighbours in the order most, by fifty members."""
+def ties(trials, n, seed):
+    """What narrows the differences of neighbours in the order most."""
 
     def differences(sizes):
         gaps = np.diff(sizes[:, np.argsort(sizes.mean(0))])
         return gaps / gaps.std(0)
 
-    return disagreement(trials, n, seed, model, n_members=50, wanted_of=differences)
+    return disagreement(trials, n, seed, differences)
 
 
 RULES = {"random": random, "next": missing, "even": even, "disagreement": disagreement, "ties": ties}
@@ -225,13 +221,12 @@ def by_tpe(name: str, seed: int, n: int) -> pd.DataFrame:
     """The trials of a study of Optuna's TPE, in their order."""
     import tpe  # lies beside the notebooks
 
-    space, metrics, _, tried, _ = (digits if name == "digits" else function)(name, seed)
+    space, metrics, _, tried, _ = function(name, seed)
 
     def objective(at, seed):
         return tried(pd.DataFrame([at]), np.random.default_rng(seed))["y"].item()
 
     searched = Experiment(name, objective, space, metrics, seed=seed)
-    searched = replace(protocols.get("digits").protocol, seed=seed) if name == "digits" else searched
     return tpe.run(searched, next(iter(metrics)), n_trials=n, n_studies=1).table[[*space, *metrics, "status"]]
 
 
@@ -247,7 +242,7 @@ def followed(model: str, name: str, seed: int, rule: str):
             table = by_tpe(name, seed, last).head(n)
         elif n > START:
             given = Trials(table, space, metrics)
-            new = tried(RULES[rule](given, START, 100 * seed + n, model), rng)
+            new = tried(RULES[rule](given, START, 100 * seed + n), rng)
             table = pd.concat([table, new], ignore_index=True)
         if rule in ("random", "TPE") or n > START:  # what all begin with is looked at once
             found = measured(Trials(table, space, metrics), seed, model, expected)
@@ -255,9 +250,9 @@ def followed(model: str, name: str, seed: int, rule: str):
             yield {"model": model, "problem": problem, "seed": seed, "rule": rule, "n": n, **found}
 
 
-def publish(path: Path) -> None:
+def publish() -> None:
     """Write what the documentation quotes and what notebook 4 shows."""
-    table, found = pd.read_csv(path), {}
+    table, found = pd.read_csv(TABLE), {}
     networks = table[table["problem"] == "digits"].drop(columns=["model", "problem"])
     networks.to_csv(files.data("digits") / "next.csv", index=False)
     after = table["problem"].str.contains(" after ").map({False: "", True: "_after_tpe"})
@@ -286,37 +281,35 @@ def publish(path: Path) -> None:
         results.publish(Path(folder), files.data("results") / "next_trials.csv")
 
 
-#: Functions whose first trials are random; the same after 60 of TPE, which crowd; and networks.
-PROBLEMS = [*FUNCTIONS, *(f"{name} after TPE" for name in FUNCTIONS), "digits"]
+#: Models, problems and rules. Networks take long, and explain what was trained on digits.
+WANTED = [
+    *itertools.product(["networks"], [*FUNCTIONS, "digits"], ["random", "next"]),
+    *itertools.product(["polynomials"], FUNCTIONS, RULES),
+    # TPE goes on where it began, which crowds.
+    *itertools.product(["polynomials"], [f"{name} after TPE" for name in FUNCTIONS], [*RULES, "TPE"]),
+]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="*", default=[*MODELS])
-    parser.add_argument("--problems", nargs="*", default=PROBLEMS)
-    parser.add_argument("--rules", nargs="*", default=[*RULES, "TPE"])
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--publish", action="store_true", help="write what the table says, train nothing")
     given = parser.parse_args()
     if given.publish:
-        return publish(given.table)
+        return publish()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    done = pd.read_csv(given.table) if given.table.is_file() else pd.DataFrame()
-    wanted = itertools.product(given.models, range(given.seeds), given.problems, given.rules)
-    for model, seed, name, rule in wanted:
+    done = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame()
+    for seed, (model, name, rule) in itertools.product(range(given.seeds), WANTED):
         key = {"model": model, "problem": name, "seed": seed, "rule": rule}
-        there = len(done) and (done[[*key]] == [*key.values()]).all(axis=1).any()
-        # TPE goes on where it began, and networks are explained by networks.
-        if there or (rule == "TPE" and name in FUNCTIONS) or (name == "digits" and model != "networks"):
+        if len(done) and (done[[*key]] == [*key.values()]).all(axis=1).any():
             continue
         try:
             rows = [*followed(model, name, seed, rule)]
         except metamodel.UntrustworthyError:
             rows = [key]
         done = pd.concat([done, pd.DataFrame(rows)])
-        done.to_csv(given.table, index=False, float_format="%.4g")
+        done.to_csv(TABLE, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":
