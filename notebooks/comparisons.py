@@ -149,10 +149,10 @@ def differences(
 
     Examples
     --------
-    >>> whole, half = (pd.DataFrame({"accuracy": values}) for values in ([0.2, 0.3, 0.4], [0.6, 0.7, 0.8]))
+    >>> whole, half = (pd.DataFrame({"accuracy": values}) for values in ([0.2, 0.3, 0.4], [0.5, 0.7, 0.9]))
     >>> found = differences({"whole": whole, "half": half}, "accuracy", against="whole", sizes=[2])
-    >>> found["difference"].round(1).to_dict()
-    {('half', 'mean'): 0.4, ('half', 'best of 2'): 0.4}
+    >>> found["difference"].round(2).to_dict()
+    {('half', 'mean'): 0.4, ('half', 'best of 2'): 0.44}
     >>> verdict(found, "half", "whole")
     'half against whole: mean: better; best of 2: better.'
     """

@@ -43,19 +43,6 @@ def test_best_of_rises_with_the_budget_inside_its_interval():
         assert curve["high"].iloc[-1] <= accuracies.max()
 
 
-def test_differences_are_those_of_the_arms():
-    tables, how = {"full": uniform(100, 0), "ours": uniform(100, 1, 0.5)}, {"sizes": (5,), "n_resamples": 200}
-    frame = comparisons.differences(tables, "test_accuracy", against="full", **how)
-    assert list(frame.index) == [("ours", "mean"), ("ours", "best of 5")]
-    of_each = {name: table["test_accuracy"].to_numpy() for name, table in tables.items()}
-    mean, best = (
-        ask(of_each["ours"]) - ask(of_each["full"])
-        for ask in (np.mean, lambda values: comparisons.expected_best(values, 5)[0])
-    )
-    np.testing.assert_allclose(frame["difference"], [mean, best])
-    assert (frame["low"] <= frame["high"]).all()
-
-
 def words(one, other):
     """The verdict on one arm against another, by measure."""
     frame = comparisons.differences({"one": one, "other": other}, "test_accuracy", against="other")
