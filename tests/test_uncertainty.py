@@ -101,15 +101,6 @@ def test_the_choice_of_the_configurations_adds_to_it_where_they_were_drawn():
         np.testing.assert_allclose(alike, evenly.value, rtol=0, atol=1e-12)
 
 
-def test_a_seed_decides_everything():
-    members = np.random.default_rng(6).standard_normal((4, 30, 2))
-    first, again, other = (uncertainty.estimate(mean, members, seed=s) for s in (3, 3, 4))
-    np.testing.assert_array_equal(first.replicates, again.replicates)
-    np.testing.assert_array_equal([first.low, first.high], [again.low, again.high])
-    np.testing.assert_array_equal(first.value, other.value)
-    assert (first.low != other.low).all()
-
-
 # Of observations
 
 

@@ -520,10 +520,14 @@ def _game_of_process(
         return ((points[:, None] - member.centres) * member.scales) ** 2 @ columns / -2
 
     elsewhere = logarithms(background).exp().mean(0).clamp(min=least).log()
-    both = (logarithms(point[None])[0] - elsewhere for point in x)
-    return torch.stack(
-        [torch.exp(inside @ b.T + elsewhere.sum(1)) @ member.heights + member.mean for b in both]
-    )
+    values = torch.empty(len(x), len(held), dtype=torch.float64)
+    # One memory for all points: the system's would grow with each.
+    bumps = torch.empty(len(held), len(elsewhere), dtype=torch.float64)
+    for k, point in enumerate(x):
+        beyond = logarithms(point[None])[0] - elsewhere
+        torch.addmm(elsewhere.sum(1), inside, beyond.T, out=bumps)
+        values[k] = bumps.exp_() @ member.heights + member.mean
+    return values
 
 
 def _switched(space: ConfigurationSpace, unit: np.ndarray, background: np.ndarray, held: np.ndarray):

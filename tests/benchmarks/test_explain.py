@@ -15,10 +15,8 @@ n, d, threads = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)
 frame = pd.DataFrame(rng.random((n, d)), columns=[f"h{j}" for j in range(d)])
 frame["score"] = 2 * frame.h0 + frame.h1 * frame.h2 + rng.normal(0, 0.2, n)
-space = {name: (0.0, 1.0) for name in list(frame)[:d]}
-trials = readers.from_frame(frame, "score", direction="maximize", space=space)
-if threads:
-    torch.set_num_threads(threads)
+trials = readers.from_frame(frame, "score", space={name: (0.0, 1.0) for name in list(frame)[:d]})
+torch.set_num_threads(threads or torch.get_num_threads())
 start = time.perf_counter()
 explain(trials)
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
@@ -36,34 +34,17 @@ def _busy():
         sum(range(10**6))
 
 
-def threads(busy):
-    """How many times as fast a user's call is as one with one thread, beside busy processes."""
-    others = [multiprocessing.Process(target=_busy, daemon=True) for _ in range(busy)]
-    for other in others:
-        other.start()
-    try:
-        return {n: explained(n, 7, threads=1)[0] / explained(n, 7)[0] for n in (150, 1000)}
-    finally:
-        for other in others:
-            other.kill()
-
-
-def sizes():
-    """Times as long as 1 000 x 7, and the memory in GiB."""
-    small, memory = explained(1000, 7)
-    found = {"1000 x 7": (1.0, memory)}
-    for n, d in ((10_000, 7), (300, 12), (400, 60)):
-        seconds, memory = explained(n, d)
-        found[f"{n} x {d}"] = (seconds / small, memory)
-    return found
-
-
 @pytest.mark.parametrize("busy", [0, 2])
 def test_threads_of_a_user_against_one_thread(benchmark, busy):
-    for n, times in benchmark.pedantic(threads, (busy,), rounds=1).items():
-        print(f"\n{n} x 7 beside {busy} busy processes: {times:.2f} times as fast as with one thread")
+    others = [multiprocessing.Process(target=_busy, daemon=True) for _ in range(busy)]
+    [other.start() for other in others]
+    both = benchmark.pedantic(lambda: [explained(150, 7, n)[0] for n in (1, 0)], rounds=1)
+    [other.kill() for other in others]
+    print(f"\n150 x 7 beside {busy} busy processes: {both[0] / both[1]:.2f} times as fast as with one thread")
 
 
 def test_many_trials_and_many_hyperparameters(benchmark):
-    for size, (times, memory) in benchmark.pedantic(sizes, rounds=1).items():
-        print(f"\n{size}: {times:.1f} times 1 000 x 7, {memory:.2f} GiB")
+    sizes = [(1000, 7), (10_000, 7), (300, 12), (400, 60)]
+    found = benchmark.pedantic(lambda: [explained(*size) for size in sizes], rounds=1)
+    for (n, d), (seconds, memory) in zip(sizes, found):
+        print(f"\n{n} x {d}: {seconds / found[0][0]:.1f} times 1 000 x 7, {memory:.2f} GiB")
