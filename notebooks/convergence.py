@@ -36,6 +36,7 @@ def curve(
     rivals: Mapping[str, Callable[..., pd.Series]] | None = None,
     sizes: Sequence[int] = (50, 100, 200, 400, 700),
     n_repeats: int = 4,
+    reference: Attribution | None = None,
     seed: int = 0,
     **fit,
 ) -> pd.DataFrame:
@@ -55,6 +56,8 @@ def curve(
     n_repeats : int
         Number of subsamples of each size; disjoint ones as far as there are
         rows enough.
+    reference : Attribution, optional
+        Exact SHAP values at all observations; computed if not given.
     seed : int
         Seed of the subsamples and the meta-models.
     **fit
@@ -81,7 +84,8 @@ def curve(
     [1.0, 1.0]
     """
     rows, rivals, found = trials.usable, rivals or {}, []
-    reference = effects.decompose(metamodel.fit(trials, metric, seed=seed, **fit), rows).shap()
+    if reference is None:
+        reference = effects.decompose(metamodel.fit(trials, metric, seed=seed, **fit), rows).shap()
     ours = _summary(reference)
     final = {name: method(trials, metric, seed=seed) for name, method in rivals.items()}
     for n, repeat, drawn in _subsamples(len(rows), sizes, n_repeats, seed):
