@@ -71,8 +71,8 @@ def strange(compared):
     """What shows that rows were not recorded as they came out; nothing where they were."""
     difference = (compared["again"] - compared["recorded"]).fillna(0)
     first = difference.xs(compared.index[0][1], level="metric")
-    if (first == 0).mean() >= 0.8:  # the same kind of processor: then to the last bit
-        return difference[difference != 0].to_dict()
+    if (first == 0).mean() >= 0.8:  # the same kind of processor: then but for what rounding does
+        return difference[difference.abs() > 1e-3].to_dict()
     # On another kind half come out within 0.013, and one in ten may stray; see TOLERANCE.
     found = {} if compared["holds"].mean() >= 2 / 3 else {"rows that hold": compared["holds"].mean()}
     return found | ({"median": first.median()} if len(first) >= 10 and abs(first.median()) > 0.01 else {})
