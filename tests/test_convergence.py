@@ -102,6 +102,13 @@ def test_more_observations_come_closer(converging):
     assert 0.85 < means.loc[120, "overlap"] <= 1
 
 
+def test_the_reference_may_be_given(clear):
+    rows = first(clear, 120)
+    opposite = exact(replace(rows, table=rows.table.assign(y=-rows.table["y"])))
+    against = curve(rows, sizes=(60,), n_repeats=1, reference=opposite).loc[0]
+    assert against["curve_error"] > 0.5 and against["overlap"] < 0.7
+
+
 def test_a_subsample_that_cannot_be_trusted_has_no_importance(noisy):
     frame = curve(noisy, sizes=(14, 120)).set_index("n")
     untrusted = frame["rank_correlation"].isna()

@@ -1,8 +1,9 @@
 """Uncertainty: intervals for whatever is computed from an ensemble, and how sure an order is.
 
-A member of an ensemble is trained on observations weighted at random, a kind
-of bootstrap, from its own initial weights, and is explained against its own
-background points. So the members are what else might have come out: a number
+A member of an ensemble has seen a part of the observations. A network is
+trained on these weighted at random, a kind of bootstrap, from its own initial
+weights; a Gaussian process is a draw of what they leave open. Each is explained
+against its own background points. So the members are what else might have come out: a number
 computed from each varies as the number would have with other observations. A
 replicate takes one member at random and resamples the configurations
 explained. What no member can represent, no interval shows; how far the
