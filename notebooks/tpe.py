@@ -10,7 +10,13 @@ from ubalkit.observations import Trials
 
 
 def run(
-    experiment: Experiment, metric: str, *, n_trials: int = 50, n_studies: int = 8, progress: bool = False
+    experiment: Experiment,
+    metric: str,
+    *,
+    n_trials: int = 50,
+    n_studies: int = 8,
+    device: str = "cpu",
+    progress: bool = False,
 ) -> Trials:
     """Several TPE studies of an experiment's space, their configurations evaluated side by side.
 
@@ -27,6 +33,8 @@ def run(
         Networks of each study, one after another.
     n_studies : int
         Independent repeats, each with a seed of its own.
+    device : str
+        Device of torch.
     progress : bool
         Whether to show a bar over the trials.
 
@@ -57,7 +65,7 @@ def run(
             unit = np.array([[trial.params[name] for name in names] for trial in trials])
             proposed = spaces.from_unit(experiment.space, np.minimum(unit, np.nextafter(1, 0)))
             proposed.index = pd.RangeIndex(step * n_studies, (step + 1) * n_studies, name="index")
-            measured = experiment.measure(proposed, experiment.seeds(proposed.index, stream=2))
+            measured = experiment.measure(proposed, experiment.seeds(proposed.index, stream=2), device=device)
             for study, trial, value in zip(studies, trials, measured[metric]):
                 # A trial without a finite value is told to have failed.
                 outcome = {"values": value} if np.isfinite(value) else {"state": optuna.trial.TrialState.FAIL}
