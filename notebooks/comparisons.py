@@ -10,6 +10,9 @@ from scipy.stats import rankdata
 from ubalkit import uncertainty
 from ubalkit.shapley import Attribution
 
+#: Sizes of searches whose expected best is compared.
+SIZES = (10, 50)
+
 
 def expected_best(values: np.ndarray, n) -> np.ndarray:
     """Expected best of n draws from an empirical distribution, exactly.
@@ -77,7 +80,8 @@ def best_of(
             curves = rng.choice(best_so_far, (n_resamples, len(values))).mean(1)
         else:
             values = table[metric].dropna().to_numpy()
-            sizes = np.unique(np.geomspace(1, len(values), 40).round().astype(int))
+            sizes = np.unique([*np.geomspace(1, len(values), 40).round().astype(int), *SIZES])
+            sizes = sizes[sizes <= len(values)]
             best = expected_best(values, sizes)
             curves = expected_best(rng.choice(values, (n_resamples, len(values))), sizes)
         low, high = uncertainty.bounds(curves)
@@ -119,7 +123,7 @@ def differences(
     metric: str,
     *,
     against: str,
-    sizes: Sequence[int] = (10, 50),
+    sizes: Sequence[int] = SIZES,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:

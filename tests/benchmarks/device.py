@@ -2,28 +2,21 @@
 
 ``python tests/benchmarks/device.py`` takes the CUDA device where there is one, and small networks on the CPU
 otherwise. What training could do is counted: what an update computes and moves, at the device's own rates.
-With ``--publish`` it writes what the page "Measured" quotes of that count, and measures nothing.
 """
 
 import argparse
 import contextlib
 import itertools
 import math
-import tempfile
 import time
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from ubalkit import UBAL, files, workers
-from ubalkit.paper import protocols, results
+from ubalkit import UBAL, workers
+from ubalkit.paper import protocols
 from ubalkit.ubal import network
-
-#: FLOP a second of large TF32 products, bytes a second read and written by large copies: measured on an H200.
-H200 = 414e12, 4.26e12
-
 
 # Counted: steps of an update of one network, as FLOP and numbers moved
 
@@ -65,21 +58,6 @@ def bounds(layers, batch, n_updates, flops, moves):
         "fused": sum(max(flop / flops, 4 * moved / moves) for flop, moved in steps),
     }
     return {name: 1 / (n_updates * s) for name, s in seconds.items()}
-
-
-def publish():
-    """Write what is counted for the paper's networks to where the page's numbers come from."""
-    paper = protocols.get("paper").protocol
-    layers, batch = (784, *paper.hidden, 10), paper.batch_size
-    most = bounds(layers, batch, paper.epochs * math.ceil(paper.n_train / batch), *H200)
-    found = {f"bound_{name}": results.Result(rate) for name, rate in most.items()}
-    found["teraflops"] = results.Result(H200[0] / 1e12, unit="units")
-    found["terabytes"] = results.Result(H200[1] / 1e12)
-    found["gflop"] = results.Result(sum(flop for flop, _ in products(layers, batch)) / 1e9)
-    found["mb"] = results.Result(sum(4 * moved for _, moved in fused(layers, batch)) / 1e6, unit="MB")
-    with tempfile.TemporaryDirectory() as folder:
-        results.save(found, Path(folder), "gpu")
-        results.publish(Path(folder), files.data("results") / "gpu.csv")
 
 
 # Measured
@@ -155,10 +133,10 @@ def report(protocol, device, sizes, least, largest):
 
     def row(what, rate):
         arithmetic, memory = rate / most["arithmetic"], rate / most["memory"]
-        return f"| {what} | {rate:.2f} | {arithmetic:.0%} | {memory:.0%} |"
+        return f"| {what} | {rate:.1f} | {arithmetic:.0%} | {memory:.0%} |"
 
     where = torch.cuda.get_device_name() if device == "cuda" else device
-    yield f"{where}: {flops / 1e12:.3g} TFLOP/s of large products, {moves / 1e12:.3g} TB/s copied.\n"
+    yield f"{where}: {flops / 1e12:.3g} TFLOP/s of large products, {moves / 1e12:.2g} TB/s copied.\n"
     yield f"| `{protocol.name}`, torch {torch.__version__} | networks a second | of arithmetic | of memory |"
     yield "|---|---|---|---|"
     yield row("bound by arithmetic", most["arithmetic"])
@@ -178,18 +156,15 @@ def report(protocol, device, sizes, least, largest):
             accuracies.append(protocol.measure(table, seeds, device=device)["test_accuracy"])
             yield row(f"{name}, {n} trained whole", n / (time.perf_counter() - start))
     for other in accuracies[1:]:
-        off = other - accuracies[0]
-        yield f"\nTesting accuracies: {off.mean():+.3f} on average; half within {off.abs().median():.3f}."
+        off = 100 * (other - accuracies[0])
+        yield f"\nTesting accuracies, in points: {off.mean():+.1f} on average; half within {off.abs().median():.1f}."
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="tf32", choices=[*workers.PRECISIONS])
-    parser.add_argument("--publish", action="store_true", help="write what is counted, for an H200")
     given = parser.parse_args()
-    if given.publish:
-        return publish()
     profile, *how = "ci", (2,), 0.01, 256
     if given.device != "cpu":
         profile, *how = "paper", (64, protocols.MOST), 1, 8192
