@@ -157,7 +157,8 @@ def report(protocol, device, sizes, least, largest):
             yield row(f"{name}, {n} trained whole", n / (time.perf_counter() - start))
     for other in accuracies[1:]:
         off = 100 * (other - accuracies[0])
-        yield f"\nTesting accuracies, in points: {off.mean():+.1f} on average; half within {off.abs().median():.1f}."
+        mean, half = off.mean(), off.abs().median()
+        yield f"\nTesting accuracies, in points: {mean:+.1f} on average; half within {half:.1f}."
 
 
 def main():
