@@ -63,7 +63,22 @@ def test_a_relation_must_foretell_trials_left_out_not_fit_those_it_was_read_from
     assert rules.find(given.ensemble, replace(given.trials, table=luck)) == []
 
 
-def test_what_members_learnt_by_heart_is_no_evidence():
+def test_what_the_interaction_itself_refutes_is_not_said(monkeypatch):
+    # Each does good by itself, so that more of both is better; jointly they do less beyond a + b = 1.
+    u = np.random.default_rng(2).random((200, 3))
+    y = 3 * (u[:, 0] + u[:, 1]) - 0.3 * np.tanh(8 * (u[:, 0] + u[:, 1] - 1))
+    frame = spaces.from_unit(UNIT, u).assign(y=y)
+    trials = readers.from_frame(frame, "y", direction="maximize", space=UNIT)
+    ensemble = metamodel.fit(trials, kinds=["GP"])
+    assert rules.find(ensemble, trials) == []
+    monkeypatch.setattr(Rule, "matters", True)
+    (rule,) = rules.find(ensemble, trials)
+    predicted = rule.tried(ensemble, probes := rule.probes(60), ensemble.predict(probes))
+    assert predicted["gain"] == pytest.approx(rule.found["step"], rel=0.3) and rule.found["step"] < 0
+
+
+def test_what_members_learnt_by_heart_is_no_evidence(monkeypatch):
+    monkeypatch.setattr(Rule, "matters", True)
     rng = np.random.default_rng(3)
     frame = pd.DataFrame(rng.random((60, 3)), columns=list("abc"))
     frame["y"] = 3 * frame["c"] + rng.standard_normal(60) * 0.4

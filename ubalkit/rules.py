@@ -49,6 +49,8 @@ SURPRISE = 0.05
 # Knots of a curve g, places for a boundary, and thresholds of a corner.
 _KNOTS, _CUTS, _THRESHOLDS = np.linspace(0, 1, 16), np.linspace(0, 1, 21)[1:-1], np.arange(1, 10) / 10
 _HALF = (0.5, 0.5)
+# How far apart along each axis two points on either side of a boundary may be.
+_REACH = 0.3
 # Pairs that are looked at, and points or trials below which nothing is said of one.
 _PAIRS, _LEAST = 64, 30
 
@@ -202,11 +204,12 @@ class Rule:
     found : Series
         What speaks for it. ``t``: how many standard errors what the form
         foretells of trials left out is from nothing. ``surprise``: the share
-        of shuffles in which a form of any pair does as well. ``of_pair``: the
-        share of the pair's interaction that has this form; ``share``: that of
-        the variance of all predictions; ``gain``: how much better the metric is
-        in the region than out of it, by what the two do. The columns that end
-        in ``_low`` and ``_high`` bound 90 % intervals.
+        of shuffles in which a form of any pair does as well. ``step``: what the
+        form adds on the way into the region, across its boundary. ``of_pair``:
+        the share of the pair's interaction that has this form; ``share``: that
+        of the variance of all predictions; ``gain``: how much better the metric
+        is in the region than out of it, by what the two do. The columns that
+        end in ``_low`` and ``_high`` bound 90 % intervals.
     """
 
     space: ConfigurationSpace
@@ -220,8 +223,8 @@ class Rule:
 
     @property
     def matters(self) -> bool:
-        """Whether its form explains at least a thousandth of the metric's variance."""
-        return self.found["share"] >= 1e-3
+        """Whether its form explains a thousandth of the metric's variance, and rises across its boundary."""
+        return self.found["share"] >= 1e-3 and self.found["step"] > 0
 
     @property
     def sentence(self) -> str:
@@ -257,7 +260,7 @@ class Rule:
         smaller.add(clauses)
         return smaller
 
-    def probes(self, n: int, *, reach: float = 0.3, seed: int = 0) -> pd.DataFrame:
+    def probes(self, n: int, *, reach: float = _REACH, seed: int = 0) -> pd.DataFrame:
         """Configurations on both sides of the boundary, the cheapest that can refute the rule.
 
         Parameters
@@ -369,7 +372,8 @@ def find(
     error, best = ((both[:, 0] - both[:, 1]) ** 2 - both[:, 1] ** 2).sum(1), {}
     for k in error.argsort():
         best.setdefault(tried[k][0].names, (*tried[k], t[k], surprise[k]))
-    # What explains next to nothing of the metric is true, or chance, and no use.
+    # What explains next to nothing of the metric is true, or chance, and no use. And where the interaction
+    # falls on the way into the region, own effects drew the boundary: new trials there would refute it.
     found = [rule for how in best.values() if how[-1] <= least and (rule := _rule(whole, *how)).matters]
     return sorted(found, key=lambda rule: -rule.found["t"])
 
@@ -489,11 +493,21 @@ def _rule(whole: Decomposition, pair: _Pair, form: str, by, t: float, surprise: 
         means = [weights[side] @ joint[side] / weights[side].sum() for side in (inside, ~inside)]
         return np.array([*shares, sign * (means[0] - means[1])])
 
-    formed = np.array([columns @ _fitted(form, columns, effect) for effect in pair.effects[:, :, 2]])
-    parts = [formed, pair.effects[:, :, 2], pair.effects.sum(2), whole.predictions[:, pair.points]]
+    effects = pair.effects[:, :, 2]
+    fitted = np.array([_fitted(form, columns, effect) for effect in effects])
+    parts = [fitted @ columns.T, effects, pair.effects.sum(2), whole.predictions[:, pair.points]]
     found = uncertainty.estimate(sizes, np.stack(parts, axis=2), resample_rows=whole.random)
-    of = {"t": t, "surprise": surprise} | found.columns_of(["of_pair", "share", "gain"])
+    step = sign * _across(region, lambda a, b: _columns(form, by, a, b) @ fitted.mean(0))
+    of = {"t": t, "surprise": surprise, "step": step} | found.columns_of(["of_pair", "share", "gain"])
     return Rule(whole.ensemble.space, pair.names, form, region, pd.Series(of))
+
+
+def _across(region: Line | Corner, acts) -> float:
+    """How much what two do grows on average from a point outside of a region to one inside nearby."""
+    unit = spaces.sobol(4, 1024)
+    inside, outside = unit[:, :2], unit[:, :2] + _REACH * (2 * unit[:, 2:] - 1)
+    pairs = region.holds(*inside.T) & ~region.holds(*outside.T) & ((outside >= 0) & (outside <= 1)).all(1)
+    return np.mean(acts(*inside[pairs].T) - acts(*outside[pairs].T))
 
 
 def _best(form: str, by, a: np.ndarray, b: np.ndarray, good: np.ndarray) -> Line | Corner:

@@ -318,7 +318,20 @@ def summary(table: pd.DataFrame) -> dict[str, results.Result]:
     for (design, n), size in cells.size().reindex(all_sizes).items():
         found[f"n_{design.lower()}_{n}"] = count(size)
     found["held_least"] = share(means["held"].min())
-    return found | _beside(table, errors)
+    return found | _later(errors, ours) | _beside(table, errors)
+
+
+def _later(errors: pd.DataFrame, ours: pd.DataFrame) -> dict[str, results.Result]:
+    """Of functions on which nothing was tuned: errors of ours, of the process and of the best other."""
+    found = {"later": count(len(known.LATER))}
+    errors, ours = errors[errors.index.isin(known.LATER, 0)], ours[ours["function"].isin(known.LATER)]
+    sizes = pd.MultiIndex.from_product([("random", "TPE"), (50, 100, 200)])
+    for (design, n), row in errors.groupby(["design", "n"]).median().reindex(sizes).iterrows():
+        name, others = f"later_{design.lower()}_{n}", row.drop(["ubalkit", "MLPs alone", "Deep SHAP"])
+        found |= {name: share(row["ubalkit"]), f"{name}_gp": share(row["Gaussian process"])}
+        found[f"{name}_others"] = share(others.drop("Gaussian process").min())
+    held = ours.groupby("design")["held"].mean().reindex(["random", "TPE"])
+    return found | {f"later_held_{design.lower()}": share(value) for design, value in held.items()}
 
 
 def _beside(table: pd.DataFrame, errors: pd.DataFrame) -> dict[str, results.Result]:

@@ -22,6 +22,10 @@ from ubalkit import space as spaces
 FIRST = ("pairs 5", "three at once 5", "kinks 5", "ridge 4", "conditional 5", "exploding 5", "much noise 5")
 FIRST += ("noise alone 4", "choices 6", "Ishigami 3", "additive 6", "g-function 7")
 
+#: Added when every setting of ubalkit was fixed: nothing can have been tuned on them.
+LATER = ("Branin 4", "borehole 8", "least 5", "index 8", "pairs 12", "logarithms 6", "twelve choices 4")
+LATER += ("two conditions 6", "some noise 8")
+
 #: Up to so many hyperparameters all 2^d maxima of a function are taken.
 FEW = 6
 
@@ -46,9 +50,9 @@ def plain(d: int) -> ConfigurationSpace:
     return ConfigurationSpace({f"h{j:02d}": (0.0, 1.0) for j in range(d)})
 
 
-def _logarithms() -> ConfigurationSpace:
+def _logarithms(*more: str) -> ConfigurationSpace:
     ranges = {"h0_rate": (1e-5, 1.0), "h1_decay": (1e-6, 0.1)}
-    ranges |= dict.fromkeys(["h2_units", "h3_batch"], (8.0, 512.0))
+    ranges |= dict.fromkeys(["h2_units", "h3_batch", *more], (8.0, 512.0))
     return ConfigurationSpace(space={name: Float(name, ends, log=True) for name, ends in ranges.items()})
 
 
@@ -57,6 +61,13 @@ def _conditional() -> ConfigurationSpace:
     ranges = {"h0_kind": ["adam", "sgd"], "h1_rate": (0.0, 1.0), "h2_drop": (0.0, 1.0), "h3_warm": (0.0, 1.0)}
     space = ConfigurationSpace(ranges | {"h4_momentum": (0.0, 1.0)})
     space.add(EqualsCondition(space["h4_momentum"], space["h0_kind"], "sgd"))
+    return space
+
+
+def _two_conditions() -> ConfigurationSpace:
+    space = _conditional()
+    space.add(Float("h5_beta", (0.0, 1.0)))
+    space.add(EqualsCondition(space["h5_beta"], space["h0_kind"], "adam"))
     return space
 
 
@@ -86,6 +97,20 @@ def _g(*u):
 
 def _hill(x, y, z):
     return np.exp(-6 * (x - 0.7) ** 2 - 3 * (y - 0.3) ** 2 - 1.5 * (z - 0.5) ** 2)
+
+
+def _branin(x, y):
+    x, y = 15 * x - 5, 15 * y
+    return (y - 5.1 * (x / (2 * np.pi)) ** 2 + 5 / np.pi * x - 6) ** 2 + (10 - 1.25 / np.pi) * np.cos(x)
+
+
+def _borehole(*u):
+    """Flow of water through a borehole (Morris, Mitchell & Ylvisaker, 1993)."""
+    lows = (0.05, 100, 63070, 990, 63.1, 700, 1120, 9855)
+    highs = (0.15, 50000, 115600, 1110, 116, 820, 1680, 12045)
+    r_w, r, t_u, h_u, t_l, h_l, length, k = (a + (b - a) * x for x, a, b in zip(u, lows, highs))
+    log = np.log(r / r_w)
+    return 2 * np.pi * t_u * (h_u - h_l) / (log * (1 + t_u / t_l) + 2 * length * t_u / (r_w**2 * k))
 
 
 def line(u):
@@ -180,6 +205,42 @@ FUNCTIONS = {
     "exploding 5": Known(plain(5), [((0, 1, 2), lambda x, y, z: -np.exp(4 * x + 2 * y + z))]),
     "heavy noise 5": Known(plain(5), each([1, 0.7, 0.4, 0.2], line, bowl), 0.3, heavy=True),
     "much noise 5": Known(plain(5), each([1, 0.7, 0.4, 0.2], line, bowl), 1.0),
+    "Branin 4": Known(plain(4), [((0, 1), lambda x, y: _branin(x, y) / 50), ((2,), lambda u: 0.5 * u)]),
+    "borehole 8": Known(plain(8), [(tuple(range(8)), _borehole)]),
+    "least 5": Known(plain(5), [((0, 1, 2), lambda *u: np.minimum.reduce(np.broadcast_arrays(*u)))]),
+    "index 8": Known(
+        plain(8),
+        [((0, 1, 2, 3), lambda a, b, c, d: np.tanh(3 * (1.2 * a + 0.9 * b - 0.6 * c - 0.3 * d - 0.6)))],
+    ),
+    "pairs 12": Known(
+        plain(12),
+        [
+            *each(0.7 ** np.arange(8), wave, line),
+            ((1, 4), lambda x, y: 2 * (x - 0.5) * wave(y)),
+            ((6, 9), lambda x, y: 1.5 * np.abs(x - y)),
+        ],
+    ),
+    "logarithms 6": Known(
+        _logarithms("h4_width", "h5_depth"),
+        [((0, 3), lambda rate, batch: -3 * (rate - 0.5 * batch - 0.3) ** 2), ((4,), _kink), ((1,), _step)],
+    ),
+    "twelve choices 4": Known(
+        ConfigurationSpace(
+            {"h0_level": list("abcdefghijkl"), "h1": (0.0, 1.0), "h2": (0.0, 1.0), "h3": (0.0, 1.0)}
+        ),
+        [((0,), _pick(*np.sin(2.4 * np.arange(12)))), ((1,), bowl), ((1, 2), lambda x, y: x * y)],
+    ),
+    "two conditions 6": Known(
+        _two_conditions(),
+        [
+            ((0, 4), lambda kind, u: np.where(kind > 0.5, bowl(u), -0.3)),
+            ((0, 5), lambda kind, u: np.where(kind > 0.5, 0.2, _kink(u))),
+            ((1, 2), lambda x, y: 2 * x * y),
+        ],
+    ),
+    "some noise 8": Known(
+        plain(8), [*each([1, 0.6, 0.4, 0.3], bowl, line), ((0, 1), lambda x, y: x * y)], 0.5
+    ),
     "noise alone 4": Known(plain(4), [], 1.0),
     "noise alone 10": Known(plain(10), [], 1.0),
 }
