@@ -178,7 +178,7 @@ RULES = {"random": random, "next": missing, "even": even, "disagreement": disagr
 
 
 def measured(trials: Trials, seed: int, model: str, expected: np.ndarray) -> dict:
-    """The best of the trials, and how sure and how right importances are, in shares of the sum of the true."""
+    """The best trial; how sure and how right importances are, in shares of the sum of the true ones."""
     found, whole = {"best": trials.usable[trials.metric].max()}, expected.sum()
     with contextlib.suppress(metamodel.UntrustworthyError):
         seen = MODELS[model](trials, seed)

@@ -88,9 +88,8 @@ def publish():
     kept = pd.read_csv(KEPT)
     kept = kept.assign(held=kept["low"] > 0, good=kept["better_low"] > 0)
     said = kept[kept["surprise"] <= rules.SURPRISE]
-    again, acts = said.groupby(["model", "about"])["seed"].transform("size") > 1, said["foretold"] > 0
+    again = said.groupby(["model", "about"])["seed"].transform("size") > 1
     groups = {"said": said, "again": said[again], "once": said[~again]}
-    groups |= {"acting": said[acts], "idle": said[~acts]}
     found, counts = {}, {"seeds": len(SEEDS), "searches": len(SEEDS) * len(MODELS)}
     for name, rows in groups.items():
         counts |= {name: len(rows)} | {f"{name}_{how}": rows[how].sum() for how in ("held", "good")}
