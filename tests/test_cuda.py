@@ -100,10 +100,6 @@ def test_training_and_measuring_stay_on_the_device(fuses, images):
     assert [(m.device.type, tuple(m.shape)) for m in measured] == [("cuda", (3,))] * 3
 
 
-def test_a_device_trains_more_side_by_side_than_a_cpu():
-    assert (PAPER.side_by_side("cuda"), PAPER.side_by_side("cpu")) == (protocols.MOST, PAPER.chunk)
-
-
 # The benchmark of a device, which whoever has one for ten minutes runs once
 
 

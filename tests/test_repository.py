@@ -102,20 +102,15 @@ def test_continuous_integration_runs_the_test_command_of_the_readme():
     assert re.search(r"^test:", (HOME / "Makefile").read_text(), re.MULTILINE)
 
 
-def workflow():
-    return yaml.safe_load((HOME / ".github" / "workflows" / "checks.yml").read_text())
-
-
-def commands(job):
-    return [step["run"] for step in job["steps"] if "run" in step]
+WORKFLOW = yaml.safe_load((HOME / ".github" / "workflows" / "checks.yml").read_text())
 
 
 def test_the_workflow_runs_the_two_commands_of_the_readme_on_linux_and_macos():
     section = re.search(r"## Two commands\n.*?```\n(.*?)```", (HOME / "README.md").read_text(), re.DOTALL)
     documented = [line.split("#")[0].strip() for line in section[1].splitlines()]
-    locked = workflow()["jobs"]["locked"]
+    locked = WORKFLOW["jobs"]["locked"]
     assert set(documented) == {"make reproduce", "make test"}
-    assert set(documented) <= set(commands(locked))
+    assert set(documented) <= {step.get("run") for step in locked["steps"]}
     matrix = locked["strategy"]["matrix"]
     assert [*matrix["os"], *(more["os"] for more in matrix["include"])] == ["ubuntu-latest", "macos-latest"]
     for python in [*matrix["python"], *(more["python"] for more in matrix["include"])]:
@@ -123,8 +118,8 @@ def test_the_workflow_runs_the_two_commands_of_the_readme_on_linux_and_macos():
 
 
 def test_the_workflow_may_only_read():
-    assert workflow()["permissions"] == {"contents": "read"}
-    assert not [job for job in workflow()["jobs"].values() if "permissions" in job]
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert not [job for job in WORKFLOW["jobs"].values() if "permissions" in job]
 
 
 def test_pre_commit_strips_notebooks_as_make_refresh_does():

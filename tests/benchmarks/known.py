@@ -56,18 +56,14 @@ def _logarithms(*more: str) -> ConfigurationSpace:
     return ConfigurationSpace(space={name: Float(name, ends, log=True) for name, ends in ranges.items()})
 
 
-def _conditional() -> ConfigurationSpace:
+def _conditional(*, second: bool = False) -> ConfigurationSpace:
     # ConfigSpace puts what hangs on something else last.
     ranges = {"h0_kind": ["adam", "sgd"], "h1_rate": (0.0, 1.0), "h2_drop": (0.0, 1.0), "h3_warm": (0.0, 1.0)}
     space = ConfigurationSpace(ranges | {"h4_momentum": (0.0, 1.0)})
     space.add(EqualsCondition(space["h4_momentum"], space["h0_kind"], "sgd"))
-    return space
-
-
-def _two_conditions() -> ConfigurationSpace:
-    space = _conditional()
-    space.add(Float("h5_beta", (0.0, 1.0)))
-    space.add(EqualsCondition(space["h5_beta"], space["h0_kind"], "adam"))
+    if second:
+        space.add(beta := Float("h5_beta", (0.0, 1.0)))
+        space.add(EqualsCondition(beta, space["h0_kind"], "adam"))
     return space
 
 
@@ -225,22 +221,18 @@ FUNCTIONS = {
         [((0, 3), lambda rate, batch: -3 * (rate - 0.5 * batch - 0.3) ** 2), ((4,), _kink), ((1,), _step)],
     ),
     "twelve choices 4": Known(
-        ConfigurationSpace(
-            {"h0_level": list("abcdefghijkl"), "h1": (0.0, 1.0), "h2": (0.0, 1.0), "h3": (0.0, 1.0)}
-        ),
-        [((0,), _pick(*np.sin(2.4 * np.arange(12)))), ((1,), bowl), ((1, 2), lambda x, y: x * y)],
+        ConfigurationSpace({"h0": list("abcdefghijkl")} | dict.fromkeys(["h1", "h2", "h3"], (0.0, 1.0))),
+        [((0,), _pick(*np.sin(2.4 * np.arange(12)))), ((1,), bowl), ((1, 2), np.multiply)],
     ),
     "two conditions 6": Known(
-        _two_conditions(),
+        _conditional(second=True),
         [
             ((0, 4), lambda kind, u: np.where(kind > 0.5, bowl(u), -0.3)),
             ((0, 5), lambda kind, u: np.where(kind > 0.5, 0.2, _kink(u))),
             ((1, 2), lambda x, y: 2 * x * y),
         ],
     ),
-    "some noise 8": Known(
-        plain(8), [*each([1, 0.6, 0.4, 0.3], bowl, line), ((0, 1), lambda x, y: x * y)], 0.5
-    ),
+    "some noise 8": Known(plain(8), [*each([1, 0.6, 0.4, 0.3], bowl, line), ((0, 1), np.multiply)], 0.5),
     "noise alone 4": Known(plain(4), [], 1.0),
     "noise alone 10": Known(plain(10), [], 1.0),
 }
