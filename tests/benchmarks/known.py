@@ -23,7 +23,7 @@ FIRST = ("pairs 5", "three at once 5", "kinks 5", "ridge 4", "conditional 5", "e
 FIRST += ("noise alone 4", "choices 6", "Ishigami 3", "additive 6", "g-function 7")
 
 #: Added when every setting of ubalkit was fixed: nothing can have been tuned on them.
-LATER = ("Branin 4", "borehole 8", "least 5", "index 8", "pairs 12", "logarithms 6", "twelve choices 4")
+LATER = ("Branin 4", "borehole 8", "least 5", "index 8", "pairs 10", "logarithms 6", "twelve choices 4")
 LATER += ("two conditions 6", "some noise 8")
 
 #: Up to so many hyperparameters all 2^d maxima of a function are taken.
@@ -208,8 +208,8 @@ FUNCTIONS = {
         plain(8),
         [((0, 1, 2, 3), lambda a, b, c, d: np.tanh(3 * (1.2 * a + 0.9 * b - 0.6 * c - 0.3 * d - 0.6)))],
     ),
-    "pairs 12": Known(
-        plain(12),
+    "pairs 10": Known(
+        plain(10),
         [
             *each(0.7 ** np.arange(8), wave, line),
             ((1, 4), lambda x, y: 2 * (x - 0.5) * wave(y)),
