@@ -266,11 +266,14 @@ def test_a_file_that_is_missing_or_was_changed_is_refused(ensemble, tmp_path):
         (0.2, 0.0, math.nan, 0.2, "none"),
         (0.9, math.nan, math.nan, 0.9, "none"),
         # Half of what can be explained at all is enough.
-        (0.3, 0.1, 0.6, 0.5, "good"),
-        (0.299, 0.1, 0.6, 0.299 / 0.6, "poor"),
+        (0.3, 0.15, 0.6, 0.5, "good"),
+        (0.299, 0.2, 0.6, 0.299 / 0.6, "poor"),
         (0.3, -0.1, 0.4, 0.75, "none"),
         # A ceiling of 0 or below is no ceiling.
-        (0.6, 0.1, -0.5, 0.6, "good"),
+        (0.6, 0.25, -0.5, 0.6, "good"),
+        # What may be a quarter of it is not.
+        (0.6, 0.24, math.nan, 0.6, "poor"),
+        (0.3, 0.14, 0.6, 0.5, "poor"),
     ],
 )
 def test_verdicts(r2, low, ceiling, explained, verdict):

@@ -99,15 +99,19 @@ class Trust:
     @property
     def explained(self) -> float:
         """Share of the explainable variance that the ensemble predicts: R² over its ceiling if known."""
+        return self._of_ceiling(self.r2)
+
+    def _of_ceiling(self, r2: float) -> float:
         known = np.isfinite(self.ceiling) and self.ceiling > 0
-        return min(self.r2 / self.ceiling, 1.0) if known else self.r2
+        return min(r2 / self.ceiling, 1.0) if known else r2
 
     @property
     def verdict(self) -> str:
-        """``none`` if the interval of R² reaches 0, else ``poor`` below `LEAST_R2`, else ``good``."""
+        """``none`` if the interval of R² reaches 0; ``poor`` below `LEAST_R2`, or if it may be half that."""
         if not self.low > 0:
             return "none"
-        return "good" if self.explained >= LEAST_R2 else "poor"
+        surely = self._of_ceiling(self.low) >= LEAST_R2 / 2
+        return "good" if surely and self.explained >= LEAST_R2 else "poor"
 
     def __str__(self):
         r2 = f"{self.r2:.2f} ({self.low:.2f} to {self.high:.2f})"
@@ -142,7 +146,7 @@ class Trust:
             raise UntrustworthyError(f"{self}: {why} {hint}".strip())
         if self.verdict == "poor":
             warnings.warn(
-                f"{self}: less than {LEAST_R2:.0%} of what could be explained is; "
+                f"{self}: less than {LEAST_R2:.0%} of what could be explained is, or may be; "
                 "read the explanation as a hint.",
                 stacklevel=3,
             )

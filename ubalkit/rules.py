@@ -223,8 +223,8 @@ class Rule:
 
     @property
     def matters(self) -> bool:
-        """Whether its form explains a thousandth of the metric's variance, and rises across its boundary."""
-        return self.found["share"] >= 1e-3 and self.found["step"] > 0
+        """Whether its form explains a thousandth of the variance, rises at its boundary, and does good."""
+        return self.found["share"] >= 1e-3 and self.found[["step", "gain_low"]].min() > 0
 
     @property
     def sentence(self) -> str:
@@ -372,8 +372,9 @@ def find(
     error, best = ((both[:, 0] - both[:, 1]) ** 2 - both[:, 1] ** 2).sum(1), {}
     for k in error.argsort():
         best.setdefault(tried[k][0].names, (*tried[k], t[k], surprise[k]))
-    # What explains next to nothing of the metric is true, or chance, and no use. And where the interaction
-    # falls on the way into the region, own effects drew the boundary: new trials there would refute it.
+    # What explains next to nothing of the metric is true, or chance, and no use; nor is a region that may be
+    # no better. And where the interaction falls on the way into it, own effects drew the boundary: new trials
+    # there would refute it.
     found = [rule for how in best.values() if how[-1] <= least and (rule := _rule(whole, *how)).matters]
     return sorted(found, key=lambda rule: -rule.found["t"])
 
