@@ -64,6 +64,9 @@ def test_a_relation_must_foretell_trials_left_out_not_fit_those_it_was_read_from
 
 
 def test_what_the_interaction_itself_refutes_is_not_said(monkeypatch):
+    good = pd.Series({"share": 1, "step": 1, "gain_low": 1, "t": 1})
+    less = [Rule(UNIT, ("a", "b"), "", None, good.where(good.index != name, -1)) for name in good.index]
+    assert [rule.matters for rule in less] == [False] * 3 + [True]
     # Each does good by itself, so that more of both is better; jointly they do less beyond a + b = 1.
     u = np.random.default_rng(2).random((200, 3))
     y = 3 * (u[:, 0] + u[:, 1]) - 0.3 * np.tanh(8 * (u[:, 0] + u[:, 1] - 1))
