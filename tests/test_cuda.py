@@ -98,6 +98,7 @@ def test_training_and_measuring_stay_on_the_device(fuses, images):
         measured = [*PAPER.measured(net).values(), net.finite()]
     assert net.device.type == "cuda"
     assert [(m.device.type, tuple(m.shape)) for m in measured] == [("cuda", (3,))] * 3
+    assert (PAPER.side_by_side("cuda"), PAPER.side_by_side("cpu")) == (protocols.MOST, PAPER.chunk)
 
 
 # The benchmark of a device, which whoever has one for ten minutes runs once

@@ -300,7 +300,7 @@ def summary(table: pd.DataFrame) -> dict[str, results.Result]:
     alone = table["function"].str.startswith("noise")
     errors, orders = compared(table), compared(table, "order")
     ours = table[table["method"] == "ubalkit"]
-    counted = {"functions": known.FUNCTIONS, "planned": plan(), "cells": ours}
+    counted = {"functions": known.FUNCTIONS, "later": known.LATER, "planned": plan(), "cells": ours}
     found = {name: count(len(what)) for name, what in counted.items()}
     all_sizes = pd.MultiIndex.from_product([DESIGNS, SIZES])
     for (design, n), row in errors.groupby(["design", "n"]).median().reindex(all_sizes).iterrows():
@@ -323,9 +323,8 @@ def summary(table: pd.DataFrame) -> dict[str, results.Result]:
 
 def _later(errors: pd.DataFrame, ours: pd.DataFrame) -> dict[str, results.Result]:
     """Of functions on which nothing was tuned: errors of ours, of the process and of the best other."""
-    found = {"later": count(len(known.LATER))}
     errors, ours = errors[errors.index.isin(known.LATER, 0)], ours[ours["function"].isin(known.LATER)]
-    sizes = pd.MultiIndex.from_product([("random", "TPE"), (50, 100, 200)])
+    sizes, found = pd.MultiIndex.from_product([("random", "TPE"), (50, 100, 200)]), {}
     for (design, n), row in errors.groupby(["design", "n"]).median().reindex(sizes).iterrows():
         name, others = f"later_{design.lower()}_{n}", row.drop(["ubalkit", "MLPs alone", "Deep SHAP"])
         found |= {name: share(row["ubalkit"]), f"{name}_gp": share(row["Gaussian process"])}
