@@ -350,7 +350,8 @@ def find(
     >>> [str(rule) for rule in find(ensemble, trials)]
     ['x > y']
     """
-    space, rows = ensemble.space, trials.usable
+    # A rule is tried on what those who say it have not seen.
+    space, rows, ensemble = ensemble.space, trials.usable, ensemble.judged
     whole = decompose(ensemble, order=2, seed=seed)
     n = min(len(rows), 2 * affordable(len(whole.names), 2))
     at = decompose(ensemble, rows.sample(n, random_state=seed), order=2, seed=seed)
