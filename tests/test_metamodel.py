@@ -204,11 +204,10 @@ def test_the_kind_is_kept_whose_members_predict_unseen_rows_better(monkeypatch):
     )
     assert (mlp.kind, gp.kind, best.kind) == ("MLP", "GP", "GP") and gp.r2 > mlp.r2 + 0.1
     np.testing.assert_array_equal(best.held_out, gp.held_out)
-    # The two that have not seen the same rows err in opposite directions; the members know all rows.
-    left_out, known = (np.where(gp.unseen, e.predict_unit(gp.unit), np.nan) for e in (gp.judged, gp))
+    # The two that have not seen the same rows err in opposite directions.
+    left_out = np.where(gp.unseen, gp.predict_unit(gp.unit), np.nan)
     np.testing.assert_allclose(np.nanmean(left_out, axis=0), gp.held_out, atol=1e-9)
     assert np.nanstd(left_out, axis=0).min() > 0
-    assert np.std(np.nanmean(known, 0) - smooth.table["y"]) < 0.8 * np.std(gp.held_out - smooth.table["y"])
     with pytest.raises(ValueError, match="neither Gaussian processes"):
         shapley.deep_shap(gp, smooth.table)
     flat = ConfigurationSpace(dict.fromkeys("ab", (0.0, 1.0)))
@@ -232,8 +231,7 @@ def test_saved_and_loaded_it_is_the_same(share, kind, tmp_path):
     plain = json.loads((tmp_path / "ensemble.json").read_text(), parse_constant=pytest.fail)
     assert plain["metric"] == "y" and len(plain["members"]) == 10
     again = metamodel.load(tmp_path / "ensemble.json")
-    for before, after in ((ensemble, again), (ensemble.judged, again.judged)):
-        np.testing.assert_array_equal(after.predict(given.table), before.predict(given.table))
+    np.testing.assert_array_equal(again.predict(given.table), ensemble.predict(given.table))
     np.testing.assert_array_equal(again.held_out, ensemble.held_out)
     assert again.space == space and spaces.varied(again.space) == spaces.varied(space)
     assert (again.metric, again.kind, again.sign) == ("y", kind, -1)

@@ -6,10 +6,8 @@ of members for each metric. Here every member leaves out a fifth of the
 observations and weights the others at random. How well it predicts what it has
 not seen tells how far it can be believed.
 
-Where asked for, Gaussian processes are tried beside the MLPs, and what predicts
-unseen observations better is kept. Processes that know four fifths of the
-observations are judged by the rest, and the members are draws of those that
-know all.
+Where asked for, an ensemble of Gaussian processes is tried beside the MLPs,
+and the one is kept that predicts what it has not seen better.
 """
 
 import functools
@@ -17,7 +15,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +154,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """MLPs, or draws of Gaussian processes, fitted to the same observations; `fit` makes them.
+    """MLPs, or draws of a Gaussian process, fitted to parts of the same observations; `fit` makes them.
 
     Attributes
     ----------
@@ -171,10 +169,10 @@ class Ensemble:
         How well held-out rows are predicted: ``r2`` with its 90 % interval
         (``low``, ``high``), ``spearman``, and the number ``n`` of these rows.
         The first row is the ensemble, each of whose predictions comes from the
-        judges that have not seen the row; then comes each judge, on the rows
+        members that have not seen the row; then comes each member, on the rows
         that it left out.
     held_out : ndarray, shape (n_observations,)
-        For each row fitted, the mean prediction of the judges that have not
+        For each row fitted, the mean prediction of the members that have not
         seen it; NaN where all have.
     selection : DataFrame
         Cross-validated quality of each architecture and weight decay of MLPs.
@@ -187,10 +185,7 @@ class Ensemble:
     maximize : bool
         Whether large values of the metric are the good ones.
     unseen : ndarray of bool, shape (n_members, n_observations)
-        Which rows each judge has not seen.
-    partial : list of Process
-        Draws that have not seen all rows, the judges of Gaussian processes;
-        empty for MLPs, whose members are judges themselves.
+        Which rows each member has not seen.
 
     Examples
     --------
@@ -215,7 +210,6 @@ class Ensemble:
     ceiling: float = float("nan")
     maximize: bool = True
     unseen: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
-    partial: list[nn.Module] = field(default_factory=list)
 
     @property
     def trust(self) -> Trust:
@@ -243,11 +237,6 @@ class Ensemble:
         return "GP" if isinstance(self.members[0], Process) else "MLP"
 
     @property
-    def judged(self) -> "Ensemble":
-        """The same with the judges as members, which what is tried on unseen rows needs."""
-        return replace(self, members=self.partial or self.members)
-
-    @property
     def chosen(self) -> dict:
         """The ``n_h``, ``d_h`` and ``weight_decay`` of MLPs that cross-validation chose."""
         n_h, d_h, decay = self.selection["r2"].idxmax()
@@ -266,8 +255,7 @@ class Ensemble:
         plain = vars(self) | {
             "kind": self.kind,
             "space": spaces.plain(self.space),
-            "members": _plain(self.members),
-            "partial": _plain(self.partial),
+            "members": [[p.tolist() for p in member.parameters()] for member in self.members],
             "quality": self.quality.to_dict("index"),
             "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
             "selection": self.selection.reset_index().to_dict("list"),
@@ -314,14 +302,10 @@ def load(path: Path) -> Ensemble:
     # Files of before tell the activation of MLPs, their only kind.
     module = {"GP": Process, "MLP": _module}[plain.pop("kind", "MLP")]
     plain.pop("activation", None)
-
-    def modules(members: list) -> list[nn.Module]:
-        return [module(*(torch.tensor(a, dtype=torch.float64) for a in member)) for member in members]
-
+    tensors = [[torch.tensor(a, dtype=torch.float64) for a in member] for member in plain["members"]]
     restored = {
         "space": spaces.from_plain(plain["space"]),
-        "members": modules(plain["members"]),
-        "partial": modules(plain.get("partial", [])),
+        "members": [module(*parameters) for parameters in tensors],
         "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
         "held_out": np.array(plain["held_out"], dtype=float),
         "selection": pd.DataFrame(plain["selection"]).set_index(_SIZE),
@@ -331,10 +315,6 @@ def load(path: Path) -> Ensemble:
         "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
     return Ensemble(**plain | restored)
-
-
-def _plain(members: list[nn.Module]) -> list:
-    return [[p.tolist() for p in member.parameters()] for member in members]
 
 
 def fit(
@@ -363,8 +343,8 @@ def fit(
     hyperparameter. Lengths and noise are the most probable ones given four
     fifths of the rows, with the prior of Hvarfner, Hellsten and Nardi (2024),
     which expects longer lengths of more hyperparameters. A member is a draw
-    from what all rows then tell of the function; two with the same lengths err
-    in opposite directions, so that their mean is the expected function.
+    from what is then known of the function; two that have seen the same rows
+    err in opposite directions, so that their mean is the expected function.
 
     Parameters
     ----------
@@ -441,22 +421,21 @@ def fit(
         n_h, d_h, decay = selection["r2"].idxmax()
         networks = train(weights, int(n_h), int(d_h), torch.full((n_members,), decay))
         members = [_member([p[k] for p in networks], mean, std) for k in range(n_members)]
-        fitted["MLP"] = members, [], _predict(members, inputs)
+        fitted["MLP"] = members, _predict(members, inputs)
     if "GP" in kinds:
         owner, points = spaces.inputs(space), spaces.encoded(space, spaces.spread(space, _N_CENTRES, seed))
-        draws, partial, expected = _processes(inputs, y, owner, points, unseen, rng)
+        draws, expected = _processes(inputs, y, owner, points, unseen, rng)
         advance(1)
-        fitted["GP"] = draws, partial, _predict(expected, inputs)
+        fitted["GP"] = draws, _predict(expected, inputs)
 
-    judged = {kind: _judged(y, of, unseen, configuration) for kind, (*_, of) in fitted.items()}
+    judged = {kind: _judged(y, of, unseen, configuration) for kind, (_, of) in fitted.items()}
     kind = max(judged, key=lambda kind: judged[kind][1].loc["ensemble", "r2"])
     held_out, quality = judged[kind]
     if np.isnan(noise):
         noise = noise_variance(pd.DataFrame({metric: y}, pd.Index(configuration, name="index")), metric)
     data, ceiling = (unit, len(trials) - len(y)), 1 - noise / y.var()
-    members, partial, _ = fitted[kind]
-    about = (ceiling, trials.metrics[metric] == "maximize", unseen, partial)
-    return Ensemble(metric, space, members, quality, held_out, selection, *data, *about)
+    about = (ceiling, trials.metrics[metric] == "maximize", unseen)
+    return Ensemble(metric, space, fitted[kind][0], quality, held_out, selection, *data, *about)
 
 
 def _selection(train, x, target, folds, configuration, architectures, weight_decays) -> pd.DataFrame:
@@ -649,35 +628,32 @@ def _bumps(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
     return torch.exp(torch.cdist(a * scales, b * scales, **exact) ** 2 / -2)
 
 
-def _processes(x, y, owner, points, unseen, rng) -> tuple[list[Process], list[Process], list[Process]]:
-    """For each row of `unseen` a draw from what all rows tell, one from what the others do, and its mean."""
+def _processes(x, y, owner, points, unseen, rng) -> tuple[list[Process], list[Process]]:
+    """For each row of `unseen` a draw from the process that knows the others, and the expected function."""
     mean, std, x = torch.tensor([y.mean()]), y.std(), torch.as_tensor(x)
     target, centres = torch.as_tensor(y - y.mean()) / std, torch.cat([x, torch.as_tensor(points)])
     some = rng.permutation(len(y))[:_LEARN_FROM]
     parts, part_of = np.unique(unseen, axis=0, return_inverse=True)
     seeds = rng.integers(2**32, size=len(parts)).tolist()
 
-    def learn_without(k: int) -> tuple[Tensor, Tensor, Tensor]:
+    def of_part(k: int) -> tuple[Tensor, Tensor]:
         learn, n_pairs = some[~parts[k][some]], (np.sum(part_of == k) + 1) // 2
         apart = [torch.cdist(*[x[learn][:, owner == j]] * 2) ** 2 for j in range(owner.max() + 1)]
         *lengths, variance, noise = _most_probable(torch.stack(apart), target[learn]).exp()
         scales = 1 / torch.stack(lengths)[owner]
-        kernel, heights = variance * _bumps(centres, centres, scales), []
-        for seen in (torch.ones(len(y), dtype=torch.bool), torch.as_tensor(~parts[k])):
-            generator = torch.Generator().manual_seed(seeds[k])
-            heights.append(variance * std * _heights(kernel, noise, seen, target[seen], n_pairs, generator))
-        return scales, *heights
+        kernel, seen = variance * _bumps(centres, centres, scales), torch.as_tensor(~parts[k])
+        generator = torch.Generator().manual_seed(seeds[k])
+        return scales, variance * std * _heights(kernel, noise, seen, target[seen], n_pairs, generator)
 
-    learnt = workers.in_threads(learn_without, range(len(parts)))
-    draws, partial, expected = [], [], []
+    learnt = workers.in_threads(of_part, range(len(parts)))
+    draws, expected = [], []
     for member, k in enumerate(part_of):
-        scales, *heights = learnt[k]
+        scales, heights = learnt[k]
         place = np.sum(part_of[:member] == k)
-        knows_all, knows_part = (h[:, 0] + (-1) ** place * h[:, 1 + place // 2] for h in heights)
-        ways = (draws, knows_all), (partial, knows_part), (expected, heights[1][:, 0])
-        for made, drawn in ways:
-            made.append(Process(centres, scales, drawn, mean))
-    return draws, partial, expected
+        expected.append(Process(centres, scales, heights[:, 0], mean))
+        drawn = heights[:, 0] + (-1) ** place * heights[:, 1 + place // 2]
+        draws.append(Process(centres, scales, drawn, mean))
+    return draws, expected
 
 
 def _heights(kernel, noise, seen, y, n_draws: int, generator: torch.Generator) -> Tensor:

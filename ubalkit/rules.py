@@ -350,8 +350,7 @@ def find(
     >>> [str(rule) for rule in find(ensemble, trials)]
     ['x > y']
     """
-    # A rule is tried on what those who say it have not seen.
-    space, rows, ensemble = ensemble.space, trials.usable, ensemble.judged
+    space, rows = ensemble.space, trials.usable
     whole = decompose(ensemble, order=2, seed=seed)
     n = min(len(rows), 2 * affordable(len(whole.names), 2))
     at = decompose(ensemble, rows.sample(n, random_state=seed), order=2, seed=seed)
