@@ -344,7 +344,7 @@ def test_the_intervals_of_scatter_and_orders_are_the_members(balanced):
         assert varied.sum() >= 2
         width = frame["high"] - frame["low"]
         # Twice Student's quantile of two degrees, the spread of three numbers, and the calibration.
-        expected = 2 * uncertainty.EVEN_CALIBRATION * 2.92 * (4 / 3) ** 0.5 * np.std(of_each, axis=0)
+        expected = 2 * uncertainty.EVEN_CALIBRATION["MLP"] * 2.92 * (4 / 3) ** 0.5 * np.std(of_each, axis=0)
         np.testing.assert_allclose(width[varied], expected[varied], rtol=0.2)
         assert (width[~varied] < 0.1).all()
         lowest, highest = np.min(of_each, axis=0) + 1e-12, np.max(of_each, axis=0) - 1e-12

@@ -148,7 +148,8 @@ class Decomposition:
     def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
         """A statistic of the components and, last among the parts, the remainder."""
         parts = np.concatenate([self.member_components, self.remainder[:, :, None]], axis=2)
-        settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
+        settings = {"resample_rows": self.random, "kind": self.ensemble.kind}
+        settings |= {"n_resamples": n_resamples, "seed": seed}
         return uncertainty.estimate(statistic, parts, **settings)
 
     def variance(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
@@ -252,7 +253,8 @@ class Decomposition:
         halves, whole = self.member_components[:, rows] / self._sizes, self.member_shares[:, rows]
         # Below this all is rounding.
         least = 1e-20 * max(self.predictions.var(), np.finfo(float).tiny)
-        settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
+        settings = {"resample_rows": self.random, "kind": self.ensemble.kind}
+        settings |= {"n_resamples": n_resamples, "seed": seed}
 
         def deviations(both, weights):
             return np.sqrt(weights @ (both - weights @ both) ** 2)

@@ -98,8 +98,9 @@ class Attribution:
         def sizes(values, weights):
             return weights @ np.abs(values)
 
-        settings = {"resample_rows": self.random, "n_resamples": n_resamples, "seed": seed}
-        return uncertainty.estimate(sizes, self.member_values, nonnegative=True, **settings)
+        settings = {"resample_rows": self.random, "kind": self.ensemble.kind, "seed": seed}
+        settings |= {"nonnegative": True, "n_resamples": n_resamples}
+        return uncertainty.estimate(sizes, self.member_values, **settings)
 
     def importance(self) -> pd.DataFrame:
         """The hyperparameters by their mean absolute SHAP value, most important first.
@@ -147,7 +148,9 @@ class Attribution:
             return np.stack([weights * values, weights * np.abs(values)]) @ window.T / seen
 
         members = self.member_values[:, :, j]
-        return uncertainty.estimate(means, members, resample_rows=self.random, n_resamples=200)
+        return uncertainty.estimate(
+            means, members, resample_rows=self.random, kind=self.ensemble.kind, n_resamples=200
+        )
 
     def support(self, name: str, n_grid: int = 41, bandwidth: float = 0.05) -> np.ndarray:
         """How many observations lie around each point of `running`, over what an even spread would bring.

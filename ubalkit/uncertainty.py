@@ -26,8 +26,9 @@ LEVEL = 0.9
 CALIBRATION = 1.25
 
 #: The same where the configurations are no sample, so that nothing but the
-#: members tells how unsure a value is (`tests/benchmarks/board.py`).
-EVEN_CALIBRATION = 1.9
+#: members, MLPs or draws of Gaussian processes, tells how unsure a value is
+#: (`tests/benchmarks/board.py`).
+EVEN_CALIBRATION = {"MLP": 1.9, "GP": 1.5}
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def estimate(
     *,
     nonnegative: bool = False,
     resample_rows: bool = True,
+    kind: str = "MLP",
     n_resamples: int = 500,
     seed: int = 0,
 ) -> Estimate:
@@ -101,6 +103,8 @@ def estimate(
     resample_rows : bool
         Whether the configurations are a random sample, whose choice adds to
         the uncertainty. It does not where they are a grid or Sobol' points.
+    kind : str
+        What the members are, ``MLP`` or ``GP``.
     n_resamples : int
         Number of replicates. With 0 the value comes alone, its interval NaN.
     seed : int
@@ -125,14 +129,14 @@ def estimate(
     weights = rng.multinomial(n, even, size=n_resamples) / n if resample_rows else [even] * n_resamples
     replicates = np.array([statistic(member_values[k], w) for k, w in zip(drawn, weights)])
     low = high = np.full_like(value, np.nan)
+    calibration = CALIBRATION if resample_rows else EVEN_CALIBRATION[kind]
     if n_members > 1 and n_resamples:
-        calibration = CALIBRATION if resample_rows else EVEN_CALIBRATION
         how = {"n_members": n_members, "nonnegative": nonnegative, "calibration": calibration}
         low, high = interval(value, replicates, **how)
     if not resample_rows and n_resamples:
         # So that what is counted among them is as unsure as the interval says.
         middle = replicates.mean(0)
-        replicates = middle + EVEN_CALIBRATION / CALIBRATION * (replicates - middle)
+        replicates = middle + calibration / CALIBRATION * (replicates - middle)
         replicates = np.maximum(replicates, 0) if nonnegative else replicates
     return Estimate(value, low, high, replicates)
 
