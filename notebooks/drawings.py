@@ -1,4 +1,4 @@
-"""Figures of the paper's study alone; those of any model are in `ubalkit.figures`."""
+"""Figures of the paper's study alone, and how a chapter shows any; the others are in `ubalkit.figures`."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.core.pylabtools import print_figure
+from IPython.display import display
 
 from ubalkit import figures
 from ubalkit.figures import GREY
 from ubalkit.paper.figures import COLORS, LABELS
 from ubalkit.shapley import Attribution
+
+
+def show(figure, says: str = "") -> None:
+    """Show a figure in a notebook, with its label for those who cannot see it; `says` makes this label."""
+    if says:
+        figure.set_label(says)
+    words = figure.get_label()
+    shown = {"image/png": print_figure(figure, base64=True), "text/plain": words}
+    display(shown, raw=True, metadata={"image/png": {"alt": words}})
+    plt.close(figure)
 
 
 def quality(predicted: Mapping, table: pd.DataFrame, *, labels=("predicted, held out", "observed")):

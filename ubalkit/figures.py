@@ -321,7 +321,7 @@ def fig3_frame(attributions: Mapping[str, Attribution]) -> tuple[pd.DataFrame, p
 
 @styled
 def fig3(points: pd.DataFrame, curves: pd.DataFrame, space: ConfigurationSpace, trust: Mapping | None = None):
-    """Fig. 3 of the paper: SHAP values of each hyperparameter along its value, for both ensembles.
+    """SHAP values of each hyperparameter along its value, for each ensemble, as in Fig. 3 of the paper.
 
     A point is a configuration, a line a running mean, a band its 90 % interval.
 
