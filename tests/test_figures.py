@@ -198,7 +198,7 @@ POOR, NONE = Trust(OTHER, 0.312, 0.2, 0.4), Trust(ONE, 0.04, -0.1, 0.15)
 )
 def test_a_fig3_of_a_poor_ensemble_says_so_across_it(frames, trust, named):
     figure = figures.fig3(*frames, SPACE, trust)
-    expected = f"A hint only: the meta-model predicts {named} poorly" if named else ""
+    expected = f"A hint only: the meta-model may predict {named} poorly" if named else ""
     assert figure.get_suptitle() == expected
     if named:
         red, green, blue = to_rgba(figure._suptitle.get_color())[:3]
