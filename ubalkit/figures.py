@@ -358,7 +358,8 @@ def fig3(points: pd.DataFrame, curves: pd.DataFrame, space: ConfigurationSpace, 
     legend.text(0.0, 0.02, note, transform=legend.transAxes, fontsize=7.5, color=GREY, linespacing=1.5)
     if poor := [t for t in trust.values() if t.verdict != "good"]:
         words = " and ".join(f"{label(t.metric)} ({_R2.format(t.r2)})" for t in poor)
-        figure.suptitle(f"A hint only: the meta-model may predict {words} poorly", color="#B00020", fontsize=11)
+        says = f"A hint only: the meta-model may predict {words} poorly"
+        figure.suptitle(says, color="#B00020", fontsize=11)
     return figure
 
 
