@@ -127,6 +127,11 @@ def test_bounds_of_many_digits_are_not_left_by_rounding(log, sign):
     assert rec.ranges["rate"][sign > 0] == pytest.approx(end, rel=0.01)
 
 
+def test_digits_that_a_range_shares_are_not_counted():
+    rec = advice.recommend(of_kinds(Float("kelvin", (300.0, 301.0)), sign=-1))
+    assert rec.ranges["kelvin"] == pytest.approx((300, 300.5), abs=0.05)
+
+
 def test_an_integer_keeps_an_integer_range():
     rec = advice.recommend(of_kinds(Integer("units", (8, 256), log=True)))
     low, high = rec.ranges["units"]

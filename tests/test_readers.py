@@ -69,7 +69,7 @@ WHOLE = ConfigurationSpace({"depth": (1, 2)})
 
 def test_a_table_is_read_and_its_space_inferred_by_the_rules(frame):
     found = readers.from_frame(
-        frame.assign(seed=7), "acc", hyperparameters=["lr", "depth", "kind", "bias", "seed"]
+        frame.assign(seed=7), "acc", hyperparameters=pd.Index(["lr", "depth", "kind", "bias", "seed"])
     )
     assert spaces.names(found.space) == ["lr", "depth", "kind", "bias", "seed"]
     assert list(found.table) == ["lr", "depth", "kind", "bias", "seed", "acc", "status"]
@@ -219,8 +219,10 @@ def test_what_no_finished_trial_has_is_left_out_and_what_failed_ones_lack_needs_
     frame = frame.assign(rare=[0.5] + [None] * 29, status=["failed"] * 2 + ["ok"] * 28)
     frame.loc[1, ["lr", "acc"]] = np.nan
     found = readers.from_frame(frame, "acc")
-    assert lines(found) == {"failed": 2, "empty columns": 1}
-    assert "rare" not in found.table and np.isnan(found.table.loc[1, "lr"]) and not found.space.conditions
+    # The second failed before its rate was set, and can be placed nowhere.
+    assert lines(found) == {"failed": 2, "empty columns": 1, "failed before all was set": 1}
+    assert len(spaces.to_unit(found.space, found.failing.table)) == 29
+    assert "rare" not in found.table and 1 not in found.table.index and not found.space.conditions
 
 
 def test_a_space_given_with_a_condition_allows_what_is_missing(frame):
@@ -446,6 +448,7 @@ def test_a_study_keeps_its_distributions_conditions_and_states(tmp_path, stored)
 def test_several_objectives_have_names_and_directions():
     made = study(lambda t: (t.suggest_float("x", 0, 1), -t.params["x"]), directions=["minimize", "maximize"])
     assert readers.from_optuna(made).metrics == {"value_0": "minimize", "value_1": "maximize"}
+    assert readers.read(made, "value_1").metrics == {"value_1": "maximize"}
     with pytest.warns(match="experimental"):
         made.set_metric_names(["loss", "acc"])
     found = readers.from_optuna(made)

@@ -67,6 +67,7 @@ def test_what_the_interaction_itself_refutes_is_not_said(monkeypatch):
     good = pd.Series({"share": 1, "step": 1, "gain_low": 1, "t": 1})
     less = [Rule(UNIT, ("a", "b"), "", None, good.where(good.index != name, -1)) for name in good.index]
     assert [rule.matters for rule in less] == [False] * 3 + [True]
+    assert not Rule(UNIT, ("a", "b"), "", None, good.where(good.index != "gain_low")).matters
     # Each does good by itself, so that more of both is better; jointly they do less beyond a + b = 1.
     u = np.random.default_rng(2).random((200, 3))
     y = 3 * (u[:, 0] + u[:, 1]) - 0.3 * np.tanh(8 * (u[:, 0] + u[:, 1] - 1))
@@ -159,6 +160,11 @@ def test_probes_lie_on_both_sides_and_differ_in_the_two_alone():
     assert rule.holds(kept).all() and not rule.holds(broken).any()
     assert (probes["kind"] == "x").all() and list(kept["kind"]) == list(broken["kind"])
     assert np.abs(kept[["a", "b"]].to_numpy() - broken[["a", "b"]].to_numpy()).max() <= 0.3
+    # Integers are judged as they will be tried.
+    whole = ConfigurationSpace({"a": (1, 4), "b": (0.0, 1.0)})
+    rule = Rule(whole, ("a", "b"), "corner", Corner((0.3, 0.5), (True, True)), pd.Series(dtype=float))
+    probes = rule.probes(20)
+    assert rule.holds(probes[:20]).all() and not rule.holds(probes[20:]).any()
 
 
 def test_new_trials_uphold_a_rule_that_is_there_and_refute_one_that_is_not():

@@ -10,7 +10,7 @@ of the best predicted configurations instead.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from scipy.spatial import KDTree
 
 from ubalkit import effects, uncertainty
 from ubalkit import space as spaces
+from ubalkit.columns import is_absent
 from ubalkit.metamodel import Ensemble
 from ubalkit.observations import Trials
 from ubalkit.shapley import LEAST_SUPPORT, Attribution
@@ -183,13 +184,16 @@ def recommend(
     found = recommendation(attribution, freeze, ranges, observed=observed, n_best=n_best, more=more)
     matter = [name for name, frozen in zip(running, freezes[0]) if name in freeze and not frozen]
     found.table.loc[matter, "action"] = "set"
-    return found
+    left = _outside(_best(attribution, observed, n_best), ranges | {name: [freeze[name]] for name in matter})
+    return replace(found, lost=int(left.any(axis=1).sum()))
 
 
 def _best(attribution: Attribution, observed: pd.DataFrame | None, n: int) -> pd.DataFrame:
     """The best configurations observed, the best first."""
     rows = attribution.table if observed is None else observed
     order = {"ascending": not attribution.ensemble.maximize, "kind": "stable"}
+    # Points of the space have no metric.
+    n *= attribution.metric in rows
     return rows.sort_values(attribution.metric, **order).head(n) if n else rows.head(0)
 
 
@@ -244,7 +248,7 @@ def _narrow(hp, ends, freeze: dict, ranges: dict, held: Sequence = ()) -> None:
     """Search between two values, and where the held ones are; of one integer alone, freeze there."""
     low, high = (readable(value, hp) for value in ends)
     low, high = min([low, *held]), max([high, *held])
-    if low < high:
+    if low + 1e-12 < high:
         ranges[hp.name] = low, high
     else:
         freeze[hp.name] = low
@@ -294,8 +298,9 @@ def readable(value, hp):
     if "step" in (hp.meta or {}):
         value = spaces.on_step(hp, value)
     elif not isinstance(hp, IntegerHyperparameter):
-        # Three digits are more than a curve bears.
-        value = float(f"{value:.3g}")
+        # Three digits are more than a curve bears, but those that all of the range shares.
+        shared = 0 if hp.log else math.log10(max(abs(hp.lower), abs(hp.upper)) / (hp.upper - hp.lower))
+        value = float(f"{value:.{3 + int(shared)}g}")
     value = round(value) if isinstance(hp, IntegerHyperparameter) else value
     # Rounding must not leave the space.
     return min(max(value, hp.lower), hp.upper)
@@ -376,7 +381,7 @@ def _outside(table: pd.DataFrame, ranges: Mapping) -> pd.DataFrame:
     """Which configurations leave which range; where a hyperparameter is not active, none does."""
 
     def left(values, kept):
-        return values.notna() & ~(values.isin(kept) if isinstance(kept, list) else values.between(*kept))
+        return ~is_absent(values) & ~(values.isin(kept) if isinstance(kept, list) else values.between(*kept))
 
     return pd.DataFrame({name: left(table[name], kept) for name, kept in ranges.items()}, table.index)
 

@@ -97,13 +97,8 @@ class Decomposition:
         return dict(zip(self.subsets, self.member_components.mean(0).T))
 
     @property
-    def complete(self) -> bool:
-        """Whether the effects of all sets are there, rather than those of at most two hyperparameters."""
-        return len(self.subsets) == 2 ** len(self.names) - 1
-
-    @property
     def remainder(self) -> np.ndarray:
-        """What the effects leave of each prediction, (n_members, n): zero where `complete`."""
+        """What the effects leave of each prediction, (n_members, n): zero where all sets are there."""
         return self.predictions - self.base_values[:, None] - self.member_components.sum(2)
 
     @cached_property
@@ -145,12 +140,14 @@ class Decomposition:
         f = f - weights @ f
         return (weights * f) @ parts[:, :-1] / (weights @ f**2)
 
+    def _settings(self, n_resamples: int, seed: int) -> dict:
+        how = {"resample_rows": self.random, "kind": self.ensemble.kind}
+        return how | {"n_resamples": n_resamples, "seed": seed}
+
     def _estimate(self, statistic, n_resamples: int, seed: int) -> uncertainty.Estimate:
         """A statistic of the components and, last among the parts, the remainder."""
         parts = np.concatenate([self.member_components, self.remainder[:, :, None]], axis=2)
-        settings = {"resample_rows": self.random, "kind": self.ensemble.kind}
-        settings |= {"n_resamples": n_resamples, "seed": seed}
-        return uncertainty.estimate(statistic, parts, **settings)
+        return uncertainty.estimate(statistic, parts, **self._settings(n_resamples, seed))
 
     def variance(self, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
         """The sets by the share of the variance of the predictions that each explains.
@@ -253,8 +250,7 @@ class Decomposition:
         halves, whole = self.member_components[:, rows] / self._sizes, self.member_shares[:, rows]
         # Below this all is rounding.
         least = 1e-20 * max(self.predictions.var(), np.finfo(float).tiny)
-        settings = {"resample_rows": self.random, "kind": self.ensemble.kind}
-        settings |= {"n_resamples": n_resamples, "seed": seed}
+        settings = self._settings(n_resamples, seed)
 
         def deviations(both, weights):
             return np.sqrt(weights @ (both - weights @ both) ** 2)
@@ -481,7 +477,8 @@ def _game(
 ) -> Tensor:
     """v(S) of every point and set, (n, n_sets): the mean with x on S and the background elsewhere."""
     held = _held(sets, unit.shape[1])
-    x, b = (torch.as_tensor(spaces.encoded(space, points)) for points in (unit, background))
+    # What is active in a mixture of a point and the background, `_switched` tells.
+    x, b = (torch.as_tensor(spaces.encoded(space, points, settle=False)) for points in (unit, background))
     taken = torch.as_tensor(held.take(spaces.inputs(space), axis=1))
     if isinstance(member, Process):
         return _game_of_process(member, x, b, held, spaces.inputs(space))

@@ -176,7 +176,7 @@ class Experiment:
         for index, row, seed in zip(table.index, table.astype(object).to_dict("records"), seeds):
             # Beside missing values a table holds integers as floats.
             whole = {k for k in row if isinstance(self.space[k], IntegerHyperparameter)}
-            active = {k: int(v) if k in whole else v for k, v in row.items() if not pd.isna(v)}
+            active = {k: int(v) if k in whole else v for k, v in row.items() if v is None or v == v}
             outcomes.append(self._outcome(index, active, seed))
         outcomes = pd.DataFrame(outcomes, index=table.index)
         return pd.concat([table, outcomes], axis=1)

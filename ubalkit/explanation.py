@@ -173,11 +173,11 @@ class Explanation:
     def _together(self) -> list[str]:
         """Which hyperparameters move together in the trials, as their reader has seen."""
         read = self.trials.report
-        done = {} if read is None else dict(read["done"].items())
-        follows = {name: what for name, what in done.items() if what.startswith("follows ")}
+        done = () if read is None else read["done"].items()
         return [
             f"{name} {what.split(':')[0]}: what one does may be the other's."
-            for name, what in follows.items()
+            for name, what in done
+            if what.startswith("follows ")
         ]
 
     def next(self, n: int, seed: int = 0) -> pd.DataFrame:
@@ -300,7 +300,8 @@ def explain(
     if not isinstance(trials, Trials):
         from ubalkit import readers
 
-        trials = readers.read(trials, metric or "")
+        # Its reader names the metric as the trials have it.
+        trials, metric = readers.read(trials, metric or ""), None
     own = trials.named(metric)
     trials = trials.on_scale(scale, own) if scale else trials
     metric = trials.metric if scale else own
@@ -324,7 +325,8 @@ def _hint(values: pd.Series) -> str:
     apart = ((values - middle) ** 2).sort_values()
     farthest = apart.tail(math.ceil(len(values) / 20))
     held, most = farthest.sum() / max(apart.sum(), 1e-300), values[apart.index[-1]]
-    if held <= 0.8 and abs(most - middle) <= 20 * max(high - low, 1e-12 * abs(middle)):
+    far = held > 0.8 or abs(most - middle) > 20 * max(high - low, 1e-12 * abs(middle))
+    if not far or values.nunique() == 2:  # two are no scale: failed or not
         return ""
     return (
         f"The farthest {len(farthest)} of {len(values)} values, up to {most:.3g} where half are between "

@@ -35,7 +35,7 @@ class Reader:
 
     def __post_init__(self):
         self.prefix = self.prefix or cols.tool_prefix([*self.frame])
-        names = [self.names] if isinstance(self.names, str) else self.names or ()
+        names = [self.names] if isinstance(self.names, str) else () if self.names is None else self.names
         self.names = [self._bare(name) for name in dict.fromkeys(names)]
         if not isinstance(self.space, ConfigurationSpace):
             self.space = {self._bare(name): spec for name, spec in (self.space or {}).items()}
@@ -67,6 +67,9 @@ class Reader:
         space, settings, ok = self._fitted(chosen, values.notna().all(axis=1))
         if not spaces.varied(space):
             raise ValueError("There is nothing to explain: no hyperparameter varies in the trials.")
+        nowhere = [index for index in settings.index[~ok] if not _lies_in(space, settings.loc[[index]])]
+        self.tell("failed before all was set", len(nowhere), "left out")
+        settings, ok = settings.drop(index=nowhere), ok.drop(nowhere)
         self._tell_together(space, settings[ok])
         whole = settings.join(values).assign(status=np.where(ok, "ok", "failed"))
         copies = whole.duplicated() & ok
@@ -287,6 +290,13 @@ class Reader:
             if abs(related.loc[one, other]) > cols.SAME:
                 done = f"follows {one} (correlation {related.loc[one, other]:.2f}): name one of them"
                 self.tell(other, 1, done)
+
+
+def _lies_in(space: ConfigurationSpace, row: pd.DataFrame) -> bool:
+    try:
+        return len(spaces.to_unit(space, row)) == 1
+    except ValueError:
+        return False
 
 
 def _conditions(space, name: str, settings: pd.DataFrame, absent: Mapping) -> dict[tuple[str, ...], object]:

@@ -256,7 +256,7 @@ class Ensemble:
             "kind": self.kind,
             "space": spaces.plain(self.space),
             "members": [[p.tolist() for p in member.parameters()] for member in self.members],
-            "quality": self.quality.to_dict("index"),
+            "quality": self.quality.astype(object).where(self.quality.notna(), None).to_dict("index"),
             "held_out": [None if np.isnan(v) else v for v in self.held_out.tolist()],
             "selection": self.selection.reset_index().to_dict("list"),
             "unit": self.unit.tolist(),
@@ -299,19 +299,16 @@ def load(path: Path) -> Ensemble:
     True
     """
     plain = files.read_sealed(path)
-    # Files of before tell the activation of MLPs, their only kind.
-    module = {"GP": Process, "MLP": _module}[plain.pop("kind", "MLP")]
-    plain.pop("activation", None)
+    module = {"GP": Process, "MLP": _module}[plain.pop("kind")]
     tensors = [[torch.tensor(a, dtype=torch.float64) for a in member] for member in plain["members"]]
     restored = {
         "space": spaces.from_plain(plain["space"]),
         "members": [module(*parameters) for parameters in tensors],
-        "quality": pd.DataFrame.from_dict(plain["quality"], orient="index"),
+        "quality": pd.DataFrame.from_dict(plain["quality"], orient="index", dtype=float).astype({"n": int}),
         "held_out": np.array(plain["held_out"], dtype=float),
         "selection": pd.DataFrame(plain["selection"]).set_index(_SIZE),
         "unit": np.array(plain["unit"]),
-        # Files of before do not say it.
-        "unseen": np.array(plain.get("unseen", [[False] * len(plain["unit"])]), dtype=bool),
+        "unseen": np.array(plain["unseen"], dtype=bool),
         "ceiling": float("nan") if plain["ceiling"] is None else plain["ceiling"],
     }
     return Ensemble(**plain | restored)
@@ -421,21 +418,20 @@ def fit(
         n_h, d_h, decay = selection["r2"].idxmax()
         networks = train(weights, int(n_h), int(d_h), torch.full((n_members,), decay))
         members = [_member([p[k] for p in networks], mean, std) for k in range(n_members)]
-        fitted["MLP"] = members, _predict(members, inputs)
+        fitted["MLP"] = members
     if "GP" in kinds:
         owner, points = spaces.inputs(space), spaces.encoded(space, spaces.spread(space, _N_CENTRES, seed))
-        draws, expected = _processes(inputs, y, owner, points, unseen, rng)
+        fitted["GP"] = _processes(inputs, y, owner, points, unseen, rng)
         advance(1)
-        fitted["GP"] = draws, _predict(expected, inputs)
 
-    judged = {kind: _judged(y, of, unseen, configuration) for kind, (_, of) in fitted.items()}
+    judged = {kind: _judged(y, _predict(m, inputs), unseen, configuration) for kind, m in fitted.items()}
     kind = max(judged, key=lambda kind: judged[kind][1].loc["ensemble", "r2"])
     held_out, quality = judged[kind]
     if np.isnan(noise):
         noise = noise_variance(pd.DataFrame({metric: y}, pd.Index(configuration, name="index")), metric)
     data, ceiling = (unit, len(trials) - len(y)), 1 - noise / y.var()
     about = (ceiling, trials.metrics[metric] == "maximize", unseen)
-    return Ensemble(metric, space, fitted[kind][0], quality, held_out, selection, *data, *about)
+    return Ensemble(metric, space, fitted[kind], quality, held_out, selection, *data, *about)
 
 
 def _selection(train, x, target, folds, configuration, architectures, weight_decays) -> pd.DataFrame:
@@ -518,6 +514,8 @@ def _judged(y, predictions, unseen, configuration) -> tuple[np.ndarray, pd.DataF
 
 def _scores(y: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> dict:
     known = ~np.isnan(predicted)
+    if np.ptp(y[known]) == 0:
+        return dict.fromkeys(("r2", "low", "high", "spearman"), math.nan) | {"n": known.sum()}
     residual = np.mean((y - predicted)[known] ** 2) / np.var(y[known])
     low, high = r2_interval(y, predicted, groups)
     rank = spearmanr(y[known], predicted[known])[0]
@@ -628,8 +626,8 @@ def _bumps(a: Tensor, b: Tensor, scales: Tensor) -> Tensor:
     return torch.exp(torch.cdist(a * scales, b * scales, **exact) ** 2 / -2)
 
 
-def _processes(x, y, owner, points, unseen, rng) -> tuple[list[Process], list[Process]]:
-    """For each row of `unseen` a draw from the process that knows the others, and the expected function."""
+def _processes(x, y, owner, points, unseen, rng) -> list[Process]:
+    """For each row of `unseen` a draw from the process that knows the others."""
     mean, std, x = torch.tensor([y.mean()]), y.std(), torch.as_tensor(x)
     target, centres = torch.as_tensor(y - y.mean()) / std, torch.cat([x, torch.as_tensor(points)])
     some = rng.permutation(len(y))[:_LEARN_FROM]
@@ -646,14 +644,13 @@ def _processes(x, y, owner, points, unseen, rng) -> tuple[list[Process], list[Pr
         return scales, variance * std * _heights(kernel, noise, seen, target[seen], n_pairs, generator)
 
     learnt = workers.in_threads(of_part, range(len(parts)))
-    draws, expected = [], []
+    draws = []
     for member, k in enumerate(part_of):
         scales, heights = learnt[k]
         place = np.sum(part_of[:member] == k)
-        expected.append(Process(centres, scales, heights[:, 0], mean))
         drawn = heights[:, 0] + (-1) ** place * heights[:, 1 + place // 2]
         draws.append(Process(centres, scales, drawn, mean))
-    return draws, expected
+    return draws
 
 
 def _heights(kernel, noise, seen, y, n_draws: int, generator: torch.Generator) -> Tensor:

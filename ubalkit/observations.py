@@ -193,9 +193,7 @@ def write(trials: Trials, path: str | Path, **about) -> None:
     >>> len(again), dict(again.metrics)
     (5, {'loss': 'minimize'})
     """
-    files.write_table(
-        trials.table, Path(path), **{"directions": dict(trials.metrics), **trials.about, **about}
-    )
+    files.write_table(trials.table, Path(path), **{"directions": {**trials.metrics}, **trials.about, **about})
 
 
 def read(path: str | Path, experiment=None) -> Trials:

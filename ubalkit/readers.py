@@ -65,7 +65,9 @@ def read(source, metric: Names = "", **options) -> Trials:
     >>> read({"param_max_depth": [1, 2, 3], "mean_test_score": [0.9, 0.6, 0.8]}).metrics
     {'mean_test_score': 'maximize'}
     """
-    given = {name: value for name, value in options.items() if value not in (None, "", (), [])}
+    given = {
+        name: v for name, v in options.items() if v is not None and (not hasattr(v, "__len__") or len(v))
+    }
     if isinstance(source, (str, Path)):
         reader = _reader_of(str(source))
     elif hasattr(source, "get_trials"):
@@ -184,8 +186,8 @@ def from_optuna(
     study_name : str, optional
         Which study of the storage; not needed if it holds one.
     metrics : str or sequence of str, optional
-        Names for the objectives, in their order: by default the study's own, else ``value``, or
-        ``value_0``, ``value_1`` and so on; ``objective`` if a hyperparameter has that name.
+        Which objectives, or new names for all, in their order: by default all by the study's own names, else
+        ``value``, or ``value_0``, ``value_1`` and so on; ``objective`` if a hyperparameter has that name.
     direction, space, hyperparameters
         As for `from_frame`, in place of the study's directions and distributions.
 
@@ -200,8 +202,9 @@ def from_optuna(
     """
     trials, directions, named = _loaded(study, study_name)
     value = ["value"] if len(directions) == 1 else [f"value_{k}" for k in range(len(directions))]
-    metrics = [metrics] if isinstance(metrics, str) and metrics else metrics
-    wanted, seen, rows = [*checked_directions(metrics or named or value, directions)], {}, []
+    known, metrics = named or value, [metrics] if isinstance(metrics, str) and metrics else [*metrics]
+    chosen = metrics if {*metrics} <= {*known} else []
+    wanted, seen, rows = [*checked_directions(known if chosen else metrics or known, directions)], {}, []
     for trial in trials:
         for name, distribution in trial.distributions.items():
             seen.setdefault(name, {})[str(distribution)] = distribution
@@ -215,7 +218,8 @@ def from_optuna(
         if len(found) > 1:
             done = "united: where ranges depend on other values, not all of the space was tried"
             reader.tell(f"distributions of {name}", len(found), done)
-    return reader.trials(wanted, direction or directions, "state")
+    own = [directions[wanted.index(name)] for name in chosen] if chosen else directions
+    return reader.trials(chosen or wanted, direction or own, "state")
 
 
 def from_sklearn(
@@ -479,4 +483,4 @@ def _united(distributions: Sequence) -> object:
     if low == high:
         return low
     step = "log" if all(d.log for d in distributions) else None if others else first.step
-    return (low, high) if step in (None, 1) else (low, high, step)
+    return (low, high) if step is None or (step == 1 and isinstance(low, int)) else (low, high, step)

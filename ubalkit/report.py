@@ -19,6 +19,7 @@ from scipy import stats
 
 from ubalkit import effects, figures, uncertainty
 from ubalkit import space as spaces
+from ubalkit.columns import is_absent
 from ubalkit.observations import Trials
 
 # Places along a slider, hyperparameters with a chart, trials drawn, best trials and pairs listed.
@@ -51,7 +52,7 @@ def page(explained, *, made: str = "") -> str:
     """
     trust, shap, ensemble = explained.trust, explained.shap, explained.ensemble
     at_trials = explained.at_trials
-    charted = [n for n in explained.table.index if n in shap.names][:_N_CHARTS]
+    charted = [*explained.table.index[:_N_CHARTS]]
     curves = shap.curves().groupby("hyperparameter")
     rows = _drawn(explained.trials, trust.metric, at_trials.table.index)
     study = _study(explained.trials, trust.metric, rows, charted) | _model(ensemble)
@@ -161,7 +162,8 @@ def _actions(explained) -> list[dict]:
         gains = sign * running.draws[:, 0, _within(hp, kept, along)].mean(1)
         gain = (gains[0], *uncertainty.interval(gains[0], gains[1:], n_members=len(shap.member_values)))
         action = "keep" if kept is None else row["action"]
-        n = int(_within(hp, kept, explained.trials.usable[name].dropna()).sum())
+        tried = explained.trials.usable[name]
+        n = int(_within(hp, kept, tried[~is_absent(tried)]).sum())
         rows.append({"name": name, "do": action, "where": where[name], "trials": n, "gain": gain, "row": row})
     return rows
 

@@ -224,7 +224,7 @@ class Rule:
     @property
     def matters(self) -> bool:
         """Whether its form explains a thousandth of the variance, rises at its boundary, and does good."""
-        return self.found["share"] >= 1e-3 and self.found[["step", "gain_low"]].min() > 0
+        return self.found["share"] >= 1e-3 and (self.found[["step", "gain_low"]] > 0).all()
 
     @property
     def sentence(self) -> str:
@@ -283,6 +283,8 @@ class Rule:
             both = np.tile(rng.random((n, d)), (2, 1, 1))
             both[1][:, places] += rng.uniform(-reach, reach, (n, 2))
             both = both[:, ((both >= 0) & (both < 1)).all((0, 2))]
+            # As they will be tried: integers and choices lie on their places.
+            both = np.array([spaces.to_unit(self.space, spaces.from_unit(self.space, side)) for side in both])
             kept, broken = (self.region.holds(*side[:, places].T) for side in both)
             fit = [spaces.legal(self.space, u) & spaces.active(self.space, u)[:, places].all(1) for u in both]
             sides = np.concatenate([sides, both[:, kept & ~broken & fit[0] & fit[1]]], axis=1)
@@ -497,6 +499,7 @@ def _rule(whole: Decomposition, pair: _Pair, form: str, by, t: float, surprise: 
     effects = pair.effects[:, :, 2]
     fitted = np.array([_fitted(form, columns, effect) for effect in effects])
     parts = [fitted @ columns.T, effects, pair.effects.sum(2), whole.predictions[:, pair.points]]
+    # Whatever the members are, by the wider interval: of many regions this one looked best.
     found = uncertainty.estimate(sizes, np.stack(parts, axis=2), resample_rows=whole.random)
     step = sign * _across(region, lambda a, b: _columns(form, by, a, b) @ fitted.mean(0))
     of = {"t": t, "surprise": surprise, "step": step} | found.columns_of(["of_pair", "share", "gain"])

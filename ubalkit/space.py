@@ -241,7 +241,7 @@ def default(space: ConfigurationSpace) -> np.ndarray:
     return np.array([[coordinate(space[n], [space[n].default_value])[0] for n in varied(space)]])
 
 
-def encoded(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
+def encoded(space: ConfigurationSpace, unit: np.ndarray, *, settle: bool = True) -> np.ndarray:
     """What a meta-model takes in: coordinates, but of an unordered choice a column for each of its values.
 
     Together these columns vary as much as one coordinate does. What is not
@@ -253,6 +253,8 @@ def encoded(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
         Where the configurations lie.
     unit : ndarray, shape (n, d)
         Their unit-cube coordinates.
+    settle : bool
+        Whether to move there what is not active.
 
     Returns
     -------
@@ -265,7 +267,7 @@ def encoded(space: ConfigurationSpace, unit: np.ndarray) -> np.ndarray:
     >>> encoded(space, np.array([[0.1, 0.3], [0.9, 0.3]])).round(2).tolist()
     [[0.74, 0.38, 0.38, 0.3], [0.38, 0.38, 0.74, 0.3]]
     """
-    coordinates = zip(varied(space), settled(space, unit).T)
+    coordinates = zip(varied(space), (settled(space, unit) if settle else unit).T)
     return np.concatenate([columns(space[name], u) for name, u in coordinates], axis=1)
 
 

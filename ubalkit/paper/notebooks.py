@@ -208,9 +208,7 @@ def everything(profile: str, *, published: bool = False) -> None:
     print(f"Made: {files.runs(profile)}; open figures/fig3.png there first, then the notebooks.")
     if published:
         anew = ", ".join(sorted({path.name for path in changed}))
-        print(
-            f"Published in {files.figures()} and {files.data()}: {anew or 'nothing new, it says the same'}."
-        )
+        print(f"Published in {files.figures()} and {files.data()}: {anew or 'nothing, it says the same'}.")
 
 
 def publish(profile: str) -> list[Path]:
@@ -233,9 +231,6 @@ def publish(profile: str) -> list[Path]:
     made = [path for old, text in said.items() for path in results.put(text, old)]
     if (runs / "results").is_dir():
         made += results.publish(runs, files.data("results") / f"{profile}.csv")
-    drawn = {
-        new: folder / f"{new.stem}_{profile}{new.suffix}" for new in (runs / "figures").glob("*.p[nd][gf]")
-    }
-    return made + [
-        Path(shutil.copy(*pair)) for pair in sorted(drawn.items()) if made or not pair[1].is_file()
-    ]
+    figures = (runs / "figures").glob("*.p[nd][gf]")
+    drawn = {new: folder / f"{new.stem}_{profile}{new.suffix}" for new in figures}
+    return made + [Path(shutil.copy(a, b)) for a, b in sorted(drawn.items()) if made or not b.is_file()]

@@ -198,9 +198,7 @@ class UBAL:
 
     def _draw(self, rows: int, columns: int, device, dtype) -> _Weights:
         # Always in float32: both precisions start from the same weights.
-        drawn = self._by_network(
-            lambda g: torch.empty(rows, columns).normal_(0.0, self.init_std, generator=g)
-        )
+        drawn = self._by_network(lambda g: torch.empty(rows, columns).normal_(0, self.init_std, generator=g))
         return _Weights.split(drawn.to(device, dtype))
 
     def _by_network(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
