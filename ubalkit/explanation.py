@@ -141,8 +141,9 @@ class Explanation:
                 f"The trials crowd in a part of the space (distance from an even spread: {_all(crowded)}); "
                 "importances are over the whole space, not over the trials."
             )
+        goal = f"{'Large' if self.ensemble.maximize else 'Small'} values are taken to be the good ones."
         hint = _hint(self.trials.usable[self.ensemble.metric])
-        sentences = [f"{self.trust}.", *([hint] if hint else []), spread, *(f"{one}." for one in self.order)]
+        sentences = [f"{self.trust}.", goal, *[hint] * bool(hint), spread, *(f"{o}." for o in self.order)]
         if len(self.order) > 1:
             sentences.append("More trials may tell them apart: explained.next(20) proposes some.")
         sentences += _withheld(table) + _advised(table) + self._at_ends() + self._together()
