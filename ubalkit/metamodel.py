@@ -234,7 +234,7 @@ class Ensemble:
     @property
     def kind(self) -> str:
         """``GP`` if the members are draws of Gaussian processes, else ``MLP``."""
-        return "GP" if isinstance(self.members[0], Process) else "MLP"
+        return "GP" if any(isinstance(member, Process) for member in self.members) else "MLP"
 
     @property
     def chosen(self) -> dict:

@@ -158,8 +158,8 @@ def report(protocol, device, sizes, least, largest):
     for other in accuracies[1:]:
         off = 100 * (other - accuracies[0])
         mean, half = off.mean(), off.abs().median()
-        yield "\nTesting accuracy, fused less not fused, in percentage points:"
-        yield f"{mean:+.1f} on average; half of the networks within {half:.1f}."
+        what = "Testing accuracy, fused less not fused, in percentage points"
+        yield f"\n{what}: {mean:+.1f} on average; half of the networks within {half:.1f}."
 
 
 def main():
