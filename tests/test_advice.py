@@ -144,8 +144,10 @@ def test_an_integer_keeps_an_integer_range():
 def test_a_range_of_one_value_is_no_error(recommend):
     space = ConfigurationSpace({"units": (1, 4), "other": (0.0, 1.0)})
     effects = {"units": lambda u: 0.4 * (u > 0.75) - 0.32, "other": lambda u: 0.3 * (u - 0.5)}
-    rec = recommend(explained(effects, space))
+    rec = recommend(given := explained(effects, space))
     assert (spaces.sample(rec.space, 0, range(20))["units"] == 4).all()
+    # The best that have another value are lost.
+    assert rec.lost >= (given.table.nlargest(20, "y")["units"] != 4).sum() > 10
 
 
 def test_a_category_that_matters_little_is_frozen_at_its_best_and_joint_leaves_it_as_it_is():

@@ -155,7 +155,6 @@ def test_anything_that_holds_a_search_is_explained(study, explained, tmp_path):
     frame.to_csv(tmp_path / "trials.csv", index=False)
     for source in (study, tmp_path / "trials.csv"):
         assert explanation.explain(source, **FEW).table.index[0] == explained.table.index[0]
-    # As the reader takes it, in any case.
     assert explanation.explain(frame, "Value", **FEW).trust.metric == "value"
     with pytest.raises(ValueError, match="no such"):
         explanation.explain(frame, "no such", **FEW)

@@ -13,7 +13,7 @@ from helpers import ensemble_of, trials
 from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 from torch import nn
 
-from ubalkit import effects, metamodel, shapley
+from ubalkit import effects, metamodel, shapley, uncertainty
 from ubalkit import space as spaces
 from ubalkit.metamodel import Trust, UntrustworthyError
 
@@ -208,6 +208,14 @@ def test_the_kind_is_kept_whose_members_predict_unseen_rows_better(monkeypatch):
     left_out = np.where(gp.unseen, gp.predict_unit(gp.unit), np.nan)
     np.testing.assert_allclose(np.nanmean(left_out, axis=0), gp.held_out, atol=1e-9)
     assert np.nanstd(left_out, axis=0).min() > 0
+    monkeypatch.setitem(uncertainty.EVEN_CALIBRATION, "GP", 0)
+    found = effects.decompose(gp, n_points=16)
+    of_it = (
+        found.shap().importance_estimate(),
+        found.shap().running("a"),
+        found._estimate(found._shares, 50, 0),
+    )
+    assert [estimate.replicates.std(0).max() < 1e-12 for estimate in of_it] == [True] * 3
     with pytest.raises(ValueError, match="neither Gaussian processes"):
         shapley.deep_shap(gp, smooth.table)
     flat = ConfigurationSpace(dict.fromkeys("ab", (0.0, 1.0)))

@@ -172,6 +172,7 @@ def test_every_figure_is_its_own_and_has_both_forms():
     for page in pages:
         box = re.search(rb"/MediaBox ?\[ ?0 0 ([\d.]+) ([\d.]+)", page.with_suffix(".pdf").read_bytes())
         size = np.array(Image.open(page).size) / np.array(box.groups(), float)
+        assert len(Image.open(page).info["Description"]) > 30
         np.testing.assert_allclose(size, 200 / 72, atol=0.01, err_msg=page.name)
 
 

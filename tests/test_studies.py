@@ -272,7 +272,6 @@ def test_which_trials_fail_is_explained_as_any_metric_is():
     explained = explain(some.failing, **QUICK)
     assert explained.trust.verdict == "good" and explained.table.index[0] == "a"
     assert explained.recommendation.ranges["a"][1] < 0.9
-    # A fifth of the values is no outlier.
     assert "hide the others" not in "\n".join(explained.report)
     assert f"{len(some) - len(some.usable)} trials failed" in "\n".join(explain(some, **QUICK).report)
 

@@ -10,7 +10,7 @@ of the best predicted configurations instead.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -181,11 +181,9 @@ def recommend(
                 starts, stops = np.interp(ends, np.arange(len(values)), values.astype(float))
                 more[name] |= {f"from_{bound}": starts, f"to_{bound}": stops}
     more = pd.DataFrame(more).T
-    found = recommendation(attribution, freeze, ranges, observed=observed, n_best=n_best, more=more)
     matter = [name for name, frozen in zip(running, freezes[0]) if name in freeze and not frozen]
-    found.table.loc[matter, "action"] = "set"
-    left = _outside(_best(attribution, observed, n_best), ranges | {name: [freeze[name]] for name in matter})
-    return replace(found, lost=int(left.any(axis=1).sum()))
+    how = {"observed": observed, "n_best": n_best, "more": more, "matter": matter}
+    return recommendation(attribution, freeze, ranges, **how)
 
 
 def _best(attribution: Attribution, observed: pd.DataFrame | None, n: int) -> pd.DataFrame:
@@ -241,7 +239,7 @@ def joint(
         if spaces.is_number(hp) and name not in spaces.bound(ensemble.space) and best[name].notna().any():
             middle = best[name].quantile([0.05, 0.95], interpolation="nearest")
             _narrow(hp, middle, freeze, ranges)
-    return recommendation(attribution, freeze, ranges, observed=observed, n_best=n_best)
+    return recommendation(attribution, freeze, ranges, observed=observed, n_best=n_best, matter=[*freeze])
 
 
 def _narrow(hp, ends, freeze: dict, ranges: dict, held: Sequence = ()) -> None:
@@ -324,6 +322,7 @@ def recommendation(
     observed: pd.DataFrame | None = None,
     n_best: int = 20,
     more: pd.DataFrame | None = None,
+    matter: Sequence[str] = (),
 ) -> Recommendation:
     """Make a recommendation of any choice of what to freeze and where to search.
 
@@ -342,6 +341,9 @@ def recommendation(
         How many of the best configurations observed to look for in the ranges.
     more : DataFrame, optional
         Further columns for the table, by hyperparameter.
+    matter : sequence of str
+        What is frozen because one value is good, not because all are alike:
+        the best configurations with another value are lost.
 
     Returns
     -------
@@ -360,10 +362,11 @@ def recommendation(
     """
     ensemble, metric = attribution.ensemble, attribution.metric
     space, best = spaces.reduced(ensemble.space, freeze, ranges), _best(attribution, observed, n_best)
-    lost = int(_outside(best, ranges).any(axis=1).sum())
+    lost = int(_outside(best, {**ranges, **{n: [freeze[n]] for n in matter}}).any(axis=1).sum())
     share = math.prod((_share(ensemble.space[name], kept) for name, kept in ranges.items()), start=1.0)
     table = attribution.importance()[["importance", "low", "high", "peak"]]
-    table["action"] = ["freeze" if name in freeze else "search" for name in table.index]
+    frozen = {**dict.fromkeys(freeze, "freeze"), **dict.fromkeys(matter, "set")}
+    table["action"] = [frozen.get(name, "search") for name in table.index]
     table["where"] = spaces.describe(space)
     table = table if more is None else table.join(more)
     loss = _loss(ensemble, space)

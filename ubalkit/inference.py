@@ -293,10 +293,12 @@ class Reader:
 
 
 def _lies_in(space: ConfigurationSpace, row: pd.DataFrame) -> bool:
+    """Whether a trial has a place in the space: a value, and a legal one, of all that is active."""
     try:
-        return len(spaces.to_unit(space, row)) == 1
+        spaces.to_unit(space, row)
     except ValueError:
         return False
+    return True
 
 
 def _conditions(space, name: str, settings: pd.DataFrame, absent: Mapping) -> dict[tuple[str, ...], object]:

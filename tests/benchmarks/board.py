@@ -322,7 +322,7 @@ def summary(table: pd.DataFrame) -> dict[str, results.Result]:
 
 
 def _later(errors: pd.DataFrame, ours: pd.DataFrame) -> dict[str, results.Result]:
-    """Of functions on which nothing was tuned: errors of ours, of the process and of the best other."""
+    """Of functions that came later: errors of ours, of the process and of the best other."""
     errors, ours = errors[errors.index.isin(known.LATER, 0)], ours[ours["function"].isin(known.LATER)]
     sizes, found = pd.MultiIndex.from_product([("random", "TPE"), (50, 100, 200)]), {}
     for (design, n), row in errors.groupby(["design", "n"]).median().reindex(sizes).iterrows():

@@ -22,7 +22,7 @@ from ubalkit import space as spaces
 FIRST = ("pairs 5", "three at once 5", "kinks 5", "ridge 4", "conditional 5", "exploding 5", "much noise 5")
 FIRST += ("noise alone 4", "choices 6", "Ishigami 3", "additive 6", "g-function 7")
 
-#: Added when every setting of ubalkit was fixed: nothing can have been tuned on them.
+#: Added when every setting of ubalkit was fixed; tuned on them was only, later, `EVEN_CALIBRATION` of GPs.
 LATER = ("Branin 4", "borehole 8", "least 5", "index 8", "pairs 10", "logarithms 6", "twelve choices 4")
 LATER += ("two conditions 6", "some noise 8")
 
